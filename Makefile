@@ -1,0 +1,47 @@
+# Everything a fresh clone needs: a machine with Python 3.11 to 3.13, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+RECIPE := examples/press-operator/recipe.yaml
+KEY := examples/press-operator/keys/release
+RELEASE := releases/press-operator-assistant-1.0.0
+
+.PHONY: setup demo test check bench families reference pictures clean
+
+setup: .venv/installed
+
+# pip and its constraints file, because torch 2.13.0 is then the build for the CPU
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	test -f $(KEY).pem || $(BIN)/limpide keys new $(KEY).pem
+	$(BIN)/limpide run $(RECIPE)
+	$(BIN)/limpide verify $(RELEASE) --key $(KEY).pub
+	$(BIN)/limpide ask $(RELEASE) "What does fault E-104 mean?" --key $(KEY).pub
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/contracts
+
+# Files written by the program; `make check` fails when they are out of step
+reference: setup
+	$(BIN)/python scripts/reference.py --write
+
+families: setup
+	$(BIN)/python -m pytest tests/parity/test_families.py --write-capabilities
+	$(BIN)/python scripts/reference.py --write
+
+bench: setup
+	$(BIN)/python benchmarks/training.py
+
+clean:
+	rm -rf .venv .venv-bench .limpide releases

@@ -1,0 +1,63 @@
+"""Training state on disk, as safetensors and JSON: never pickle. Written beside, then renamed."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from limpide.core import files
+
+if TYPE_CHECKING:
+    from limpide.adapt.training import Trainer
+
+NAME = "checkpoint"
+KEPT = ("step", "micro", "seconds", "tokens", "stale", "best_loss", "best_step", "losses", "notes")
+
+
+def save(folder: Path, state: "Trainer") -> None:
+    """Keep weights, optimiser, position, best weights and random state; the last checkpoint is replaced whole."""
+    tensors = {f"master/{name}": m.detach() for name, m in state.masters.items()}
+    tensors |= {f"best/{name}": m for name, m in state.best.items()}
+    for name, master in state.masters.items():
+        for key, value in state.optimiser.state.get(master, {}).items():
+            tensors[f"optimiser/{key}/{name}"] = value
+    tensors["random"] = torch.get_rng_state()
+    new, old, last = folder / f"{NAME}.new", folder / f"{NAME}.old", folder / NAME
+    for stale in (new, old):
+        shutil.rmtree(stale, ignore_errors=True)
+    new.mkdir(parents=True)
+    with files.clear_write_errors(new):
+        save_file({k: v.contiguous() for k, v in tensors.items()}, str(new / "state.safetensors"))
+    files.write_json(new / "state.json", {key: getattr(state, key) for key in KEPT})
+    if last.exists():
+        last.rename(old)
+    new.rename(last)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path, state: "Trainer") -> bool:
+    """Bring `state` to the last whole checkpoint under `folder`. False when there is none."""
+    found = next((p for p in (folder / NAME, folder / f"{NAME}.old") if (p / "state.json").exists()), None)
+    if found is None:
+        return False
+    for key, value in files.read_json(found / "state.json").items():
+        setattr(state, key, value)
+    tensors = load_file(str(found / "state.safetensors"))
+    torch.set_rng_state(tensors.pop("random"))
+    with torch.no_grad():
+        for name, master in state.masters.items():
+            master.copy_(tensors[f"master/{name}"])
+            state.weights[name].copy_(master)
+    state.best = {k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")}
+    for name, master in state.masters.items():
+        keys = {k.split("/")[1] for k in tensors if k.startswith("optimiser/") and k.endswith(f"/{name}")}
+        if keys:
+            state.optimiser.state[master] = {k: tensors[f"optimiser/{k}/{name}"] for k in keys}
+    return True
+
+
+def remove(folder: Path) -> None:
+    for name in (NAME, f"{NAME}.new", f"{NAME}.old"):
+        shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,0 +1,313 @@
+"""Before and after, paired on the same items: what changed, how surely, and what could not have been seen."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from limpide.audit import statistics
+from limpide.audit.items import ITEMS, LINKS, Item, Spec, load_items, load_specs, sample_of, slices, too_few
+from limpide.audit.statistics import ALPHA, Paired
+from limpide.core import files
+from limpide.core.errors import LimpideError, UsageError
+from limpide.core.measure import Better, Change, Measure, load_measures
+from limpide.core.operation import Operation, Result, Settings, Subject
+from limpide.core.progress import Progress
+
+CHANGES = "changes.jsonl"
+BEFORE, AFTER = "base", "result"
+Verdict = Literal["better", "worse", "no detectable change", "insufficient evidence"]
+
+
+class CompareSettings(Settings):
+    draws: int = Field(default=statistics.DRAWS, ge=1000, description="resamples of each paired bootstrap")
+
+
+def run(subject: Subject, settings: CompareSettings, progress: Progress) -> Result:
+    """Inputs `base:<suite>` and `result:<suite>`, folders of audits. Writes changes.jsonl.
+
+    Raises LimpideError when a suite has one side only; UsageError when the two sides did not ask the same.
+    """
+    changes: list[Change] = []
+    warnings: list[str] = []
+    suites = suites_of(subject.inputs)
+    with progress.task("comparing", total=len(suites)) as task:
+        for suite in suites:
+            before, after = subject.input(f"{BEFORE}:{suite}"), subject.input(f"{AFTER}:{suite}")
+            changes += compare(before, after, seed=subject.seed, draws=settings.draws)
+            warnings += [*_same_model(suite, before, after), *_unpaired_items(suite, before, after)]
+            task.advance()
+    save_changes(subject.out / CHANGES, changes)
+    verdicts = {verdict: sum(c.verdict == verdict for c in changes) for verdict in sorted({c.verdict for c in changes})}
+    return Result(facts={"suites": suites, "changes": len(changes), "verdicts": verdicts}, warnings=tuple(warnings))
+
+
+def suites_of(inputs: Mapping[str, Path]) -> list[str]:
+    """Names of the suites that have both sides. Raises LimpideError when one side is missing."""
+    sides = {
+        side: {name.split(":", 1)[1] for name in inputs if name.startswith(f"{side}:")} for side in (BEFORE, AFTER)
+    }
+    alone = sides[BEFORE] ^ sides[AFTER]
+    if alone or not sides[BEFORE]:
+        raise LimpideError(
+            "A comparison needs each audit of the base and of the result.",
+            received=sorted(inputs),
+            expected=f"{BEFORE}:<suite> and {AFTER}:<suite> for each suite",
+        )
+    return sorted(sides[BEFORE])
+
+
+def compare(before: Path, after: Path, *, seed: int = 0, draws: int = statistics.DRAWS) -> list[Change]:
+    """A Change for every measure present in both audit folders, in the order of the second's measures.
+
+    Measures of which neither direction is better have no verdict and are left out.
+    Measures that follow from items are paired by item id; others (a rank) are compared by their two intervals.
+    """
+    measures = {m.label: m for m in load_measures(before / "measures.jsonl")}
+    both = [(measures[m.label], m) for m in load_measures(after / "measures.jsonl") if m.label in measures]
+    pairs = [(first, second) for first, second in both if second.better != "neither"]
+    for first, second in pairs:
+        _refuse_different(first, second)
+    specs = {spec.name: spec for spec in load_specs(after)}
+    first_items, second_items = _paired(load_items(before), load_items(after))
+    changes = []
+    for first, second in pairs:
+        spec = specs.get(second.name)
+        if spec is None:
+            changes.append(unpaired_change(first, second))
+            continue
+        left, right = (_in_slice(spec, second.group, items) for items in (first_items, second_items))
+        changes.append(paired_change(spec, second.group, left, right, seed=seed, draws=draws))
+    return changes
+
+
+def paired_change(
+    spec: Spec,
+    group: dict[str, str],
+    before: Sequence[Item],
+    after: Sequence[Item],
+    *,
+    seed: int = 0,
+    draws: int = statistics.DRAWS,
+) -> Change:
+    """The change of one measure on one slice. `before` and `after` hold the same items in the same order.
+
+    For 'nearer zero' the difference is of absolute values. When the result is near zero its absolute value is drawn
+    too large, so the interval errs towards less improvement.
+    """
+    needed = statistics.minimum_clusters(spec.kind)
+    if len({item.cluster for item in before}) < needed:
+        return _insufficient(spec, group, before, needed)
+    first, second = sample_of(spec, before), sample_of(spec, after)
+    if spec.kind == "share":
+        found = statistics.paired_shares(first, second, draws=draws, seed=seed)
+        values = found.before, found.after
+    else:
+        link = LINKS["absolute" if spec.better == "nearer zero" else spec.link]
+        found = statistics.paired_difference(first, second, link=link, draws=draws, seed=seed)
+        signed = spec.better == "nearer zero"
+        values = (first.mean, second.mean) if signed else (found.before, found.after)
+    verdict = verdict_of(spec.better, found.difference, found.p_value < ALPHA)
+    return _finished(
+        Change(
+            name=spec.name,
+            group=group,
+            unit=spec.unit,
+            better=spec.better,
+            before=values[0],
+            after=values[1],
+            difference=found.difference,
+            low=found.low,
+            high=found.high,
+            n=found.n,
+            test=_test(found),
+            p_value=found.p_value,
+            smallest_detectable=found.smallest_detectable,
+            verdict=verdict,
+            sentence="",
+        )
+    )
+
+
+def unpaired_change(before: Measure, after: Measure) -> Change:
+    """From the two intervals alone (square and add, no correlation): cautious, for measures without items."""
+    known = None not in (before.value, before.low, before.high, after.value, after.low, after.high)
+    ends = [
+        (float(m.value or 0), float(m.low or 0), float(m.high or 0)) for m in (before, after)
+    ]  # zeros are never used: `known` decides
+    low, high = statistics.square_and_add(ends[0], ends[1])
+    difference = ends[1][0] - ends[0][0]
+    verdict = verdict_of(after.better, difference, low > 0 or high < 0) if known else "insufficient evidence"
+    return _finished(
+        Change(
+            name=after.name,
+            group=after.group,
+            unit=after.unit,
+            better=after.better,
+            before=before.value,
+            after=after.value,
+            difference=difference if known else None,
+            low=low if known else None,
+            high=high if known else None,
+            level=after.level,
+            n=min(before.n, after.n),
+            test="the two intervals, unpaired" if known else "none",
+            p_value=None,
+            smallest_detectable=None,
+            verdict=verdict,
+            sentence="",
+        )
+    )
+
+
+def verdict_of(better: Better, difference: float, significant: bool) -> Verdict:
+    """difference: after − before, of absolute values for 'nearer zero'."""
+    if not significant or difference == 0 or better == "neither":
+        return "no detectable change"
+    return "better" if (difference > 0) == (better == "higher") else "worse"
+
+
+def holm_adjusted(changes: Sequence[Change]) -> list[Change]:
+    """The same changes, each p replaced by Holm's over all of them and the verdict judged again.
+
+    Give it the slices that are judged together. Changes without a p (too few items, or no items) stay as they are and
+    do not count.
+    """
+    adjusted = iter(statistics.holm([c.p_value for c in changes if c.p_value is not None]))
+    tested = sum(c.p_value is not None for c in changes)
+    return [c if c.p_value is None else _readjusted(c, next(adjusted), tested) for c in changes]
+
+
+def _readjusted(change: Change, p_value: float, tested: int) -> Change:
+    assert change.difference is not None
+    verdict = verdict_of(change.better, change.difference, p_value < ALPHA)
+    test = change.test if tested == 1 else f"{change.test}, Holm over {tested}"
+    return _finished(change.model_copy(update={"p_value": p_value, "verdict": verdict, "test": test}))
+
+
+def save_changes(path: Path, changes: Sequence[Change]) -> None:
+    files.write_jsonl(path, (change.model_dump(mode="json") for change in changes))
+
+
+def load_changes(path: Path) -> list[Change]:
+    return [Change.model_validate(row) for row in files.read_jsonl(path)]
+
+
+# ---------------------------------------------------------------------------------------------------------- pairing
+
+
+def _refuse_different(before: Measure, after: Measure) -> None:
+    """Two numbers made in two ways, or on other items, have no difference."""
+    for what, first, second in (
+        ("method", before.method, after.method),
+        ("data", before.data_digest, after.data_digest),
+    ):
+        if first != second:
+            raise UsageError(
+                f"'{after.label}' cannot be compared: base and result were measured with a different {what}.",
+                received=f"base {first}, result {second}",
+                remedy="audit both models again with the same settings and data",
+            )
+
+
+def _paired(before: Sequence[Item], after: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """The items present on both sides, in the order of the first."""
+    second = {item.id: item for item in after}
+    shared = [item for item in before if item.id in second]
+    return shared, [second[item.id] for item in shared]
+
+
+def _in_slice(spec: Spec, group: dict[str, str], items: Sequence[Item]) -> list[Item]:
+    return next((chosen for found, chosen in slices(spec, items) if found == group), [])
+
+
+def _same_model(suite: str, before: Path, after: Path) -> Iterator[str]:
+    """A change that changed nothing, such as an adapter that was never applied, must not pass in silence."""
+    first, second = ({m.model_digest for m in load_measures(f / "measures.jsonl")} for f in (before, after))
+    if first == second and first - {None}:
+        yield f"{suite}: base and result are the same model, byte for byte: nothing was changed between them."
+
+
+def _unpaired_items(suite: str, before: Path, after: Path) -> Iterator[str]:
+    first, second = ({item.id for item in load_items(folder)} for folder in (before, after))
+    alone = sorted(first ^ second)
+    if alone:
+        yield (
+            f"{suite}: {len(alone)} items have one side only and were left out of the comparison, "
+            f"for example '{alone[0]}' (see {ITEMS})."
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- in words
+
+
+def _insufficient(spec: Spec, group: dict[str, str], items: Sequence[Item], needed: int) -> Change:
+    change = Change(
+        name=spec.name,
+        group=group,
+        unit=spec.unit,
+        better=spec.better,
+        before=None,
+        after=None,
+        difference=None,
+        low=None,
+        high=None,
+        n=len(items),
+        test="none",
+        p_value=None,
+        smallest_detectable=None,
+        verdict="insufficient evidence",
+        sentence="",
+    )
+    why = too_few(items, needed)
+    return change.model_copy(update={"sentence": f"{change.label}: insufficient evidence, {why}."})
+
+
+def _test(found: Paired) -> str:
+    return found.test if found.clusters == found.n else f"{found.test} ({found.clusters} clusters)"
+
+
+def _finished(change: Change) -> Change:
+    return change.model_copy(update={"sentence": sentence_of(change)})
+
+
+def sentence_of(change: Change) -> str:
+    """The change in one English sentence, with its numbers."""
+    if change.difference is None or change.before is None or change.after is None:
+        return f"{change.label}: insufficient evidence, {change.n} items."
+    assert change.low is not None
+    assert change.high is not None
+    is_share = change.unit == "share"
+    scale, unit, step = (100.0, "%", " points") if is_share else (1.0, f" {change.unit}", f" {change.unit}")
+    moved = [number(scale * x, signed=True) for x in (change.difference, change.low, change.high)]
+    p = "" if change.p_value is None else ", p < 0.001" if change.p_value < 0.001 else f", p = {change.p_value:.3f}"
+    distance = "distance from zero " if change.better == "nearer zero" else ""
+    before, after = (f"{number(scale * value)}{unit}" for value in (change.before, change.after))
+    sentence = (
+        f"{change.label}: {change.verdict}, {before} → {after}, {distance}"
+        f"{moved[0]}{step} ({change.level:.0%} interval {moved[1]} to {moved[2]}; {change.test}{p}; "
+        f"{change.n} items)."
+    )
+    if change.verdict == "no detectable change" and change.smallest_detectable is not None:
+        least = number(scale * change.smallest_detectable)
+        sentence += f" These items find a difference of {least}{step} 8 times in 10."
+    return sentence
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """Three significant digits, a true minus sign, and + where `signed`."""
+    rounded = float(f"{value:.3g}") + 0.0
+    text = f"{abs(rounded):.3g}" if abs(rounded) < 1000 else f"{abs(rounded):,.0f}"
+    sign = "−" if rounded < 0 else "+" if signed and rounded > 0 else ""
+    return f"{sign}{text}"
+
+
+operation = Operation(
+    name="audit.compare",
+    verb="look",
+    summary="What changed between the base and the result, item by item, and what could not have been seen.",
+    settings=CompareSettings,
+    run=run,
+    source="McNemar 1947; Newcombe 1998; Hesterberg 2015",
+)

@@ -1,0 +1,249 @@
+"""What every audit shares: items, how measures are computed from them, and the files that keep both.
+
+An audit writes `items.jsonl` (what was seen, item by item) and `specs.json` (which item metric feeds which measure,
+on which slices). Measures follow from the two, and `compare` computes changes from them without knowing the suite.
+"""
+
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from limpide.audit import statistics
+from limpide.audit.statistics import Estimate, Link, Sample
+from limpide.core import digests, files
+from limpide.core.errors import LimpideError, ModelError
+from limpide.core.measure import Better, Frozen, Measure
+from limpide.core.operation import Settings, Subject
+from limpide.core.progress import Progress
+from limpide.data.examples import Example
+
+ITEMS, SPECS = "items.jsonl", "specs.json"
+EVERY = "*"  # in a slice: one measure for each value of this key
+LINKS: dict[str, Link] = {"identity": statistics.identity, "exp": np.exp, "absolute": np.abs}
+
+
+class AuditSettings(Settings):
+    """What every audit of an opened model can be told."""
+
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="number format of the weights while measuring"
+    )
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing asked of the model. group: its slices. metric: numbers by name. shown: free fields for people."""
+
+    id: str
+    cluster: str
+    group: Mapping[str, str]
+    metric: Mapping[str, float]
+    shown: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        own = {"id": self.id, "cluster": self.cluster, "group": dict(self.group), "metric": dict(self.metric)}
+        return own | {name: value for name, value in self.shown.items() if name not in own}
+
+
+class Spec(Frozen):
+    """How one measure follows from items: link(Σ weight·metric / Σ weight), on each slice."""
+
+    name: str = Field(description="suite.quantity")
+    metric: str = Field(description="item metric averaged; 0 or 1 for a share; a total when `weight` is given")
+    weight: str | None = Field(default=None, description="item metric that `metric` is a total over, such as tokens")
+    kind: Literal["share", "mean"]
+    link: Literal["identity", "exp"] = "identity"
+    unit: str
+    better: Better
+    slices: tuple[dict[str, str], ...] = Field(default=({},), description="group keys to values; '*' for each value")
+    method: str
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What every measure of one run carries."""
+
+    subject: str
+    seed: int
+    model_digest: str
+    data_digest: str
+
+
+# ------------------------------------------------------------------------------------------------- items → measures
+
+
+def summarise(items: Sequence[Item], specs: Sequence[Spec], frame: Frame) -> list[Measure]:
+    """Every measure of every spec, in their order. A slice without items gives none."""
+    return [summarise_slice(spec, group, chosen, frame) for spec in specs for group, chosen in slices(spec, items)]
+
+
+def slices(spec: Spec, items: Sequence[Item]) -> list[tuple[dict[str, str], list[Item]]]:
+    """(group, its items) for each slice of `spec` that has items with its metric, values in alphabetical order."""
+    able = [item for item in items if spec.metric in item.metric]
+    found: list[tuple[dict[str, str], list[Item]]] = []
+    for pattern in spec.slices:
+        matching = [
+            item
+            for item in able
+            if all(key in item.group and value in (EVERY, item.group[key]) for key, value in pattern.items())
+        ]
+        values = sorted({tuple(item.group[key] for key in pattern) for item in matching})
+        for value in values:
+            group = dict(zip(pattern, value, strict=True))
+            found.append((group, [i for i in matching if all(i.group[k] == v for k, v in group.items())]))
+    return found
+
+
+def sample_of(spec: Spec, items: Sequence[Item]) -> Sample:
+    """The items' metric as a Sample; a total becomes total/weight, weighted by it."""
+    values = [item.metric[spec.metric] for item in items]
+    clusters = [item.cluster for item in items]
+    if spec.weight is None:
+        return Sample.of(values, clusters)
+    weights = [item.metric[spec.weight] for item in items]
+    return Sample.of([value / weight for value, weight in zip(values, weights, strict=True)], clusters, weights)
+
+
+def summarise_slice(spec: Spec, group: dict[str, str], items: Sequence[Item], frame: Frame) -> Measure:
+    sample = sample_of(spec, items)
+    needed = statistics.minimum_clusters(spec.kind)
+    enough = sample.n_clusters >= needed
+    estimate: Estimate | None = None
+    if enough and spec.kind == "share":
+        estimate = statistics.share(sample)
+    elif enough:
+        estimate = statistics.bootstrap_mean(sample, link=LINKS[spec.link], seed=frame.seed)
+    note = spec.note if enough else f"{too_few(items, needed)}; their plain mean is {sample.mean:.4g}."
+    return Measure(
+        name=spec.name,
+        subject=frame.subject,
+        value=estimate.value if estimate else None,
+        unit=spec.unit,
+        better=spec.better,
+        n=len(items),
+        low=estimate.low if estimate else None,
+        high=estimate.high if estimate else None,
+        interval=estimate.method if estimate else None,
+        clusters=sample.n_clusters,
+        group=group,
+        state="measured" if estimate else "insufficient evidence",
+        method=spec.method,
+        model_digest=frame.model_digest,
+        data_digest=frame.data_digest,
+        seed=frame.seed,
+        versions=library_versions(),
+        note=note,
+    )
+
+
+def too_few(items: Sequence[Item], needed: int) -> str:
+    """Why there is no interval."""
+    clusters = len({item.cluster for item in items})
+    return f"{len(items)} items in {clusters} independent clusters, where at least {needed} clusters are needed"
+
+
+def method_id(name: str, number: int, **parameters: object) -> str:
+    """`bias.gap@1(axes=gender+origin,templates=0123456789ab)`: everything that changes the result, in a fixed order."""
+    inside = ",".join(f"{key}={_written(value)}" for key, value in parameters.items())
+    return f"{name}@{number}({inside})"
+
+
+def _written(value: object) -> str:
+    return "+".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what takes part in a number; nothing is imported."""
+    found = {"python": platform.python_version()}
+    for name in ("limpide", "numpy", "scipy", "torch", "transformers", "tokenizers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # Limpide in a source tree, or a machine without torch
+            continue
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------- the files
+
+
+def save_evidence(folder: Path, items: Sequence[Item], specs: Sequence[Spec]) -> None:
+    """Write items.jsonl and specs.json. Raises LimpideError for a metric that is not finite, or an id met twice."""
+    seen: set[str] = set()
+    for item in items:
+        wrong = [name for name, value in item.metric.items() if not math.isfinite(value)]
+        if wrong:
+            raise LimpideError(
+                f"The audit got a number that is not finite for item '{item.id}'.",
+                received=", ".join(f"{name} = {item.metric[name]}" for name in wrong),
+                remedy="audit again in float32 (precision: float32); if it persists the weights are damaged",
+            )
+        if item.id in seen:
+            raise LimpideError(f"Two audit items have the id '{item.id}', so results could not be paired.")
+        seen.add(item.id)
+    files.write_jsonl(folder / ITEMS, (item.record() for item in items))
+    files.write_json(folder / SPECS, [spec.model_dump(mode="json") for spec in specs])
+
+
+def load_items(folder: Path) -> list[Item]:
+    return [
+        Item(row.pop("id"), row.pop("cluster"), row.pop("group"), row.pop("metric"), shown=row)
+        for row in files.read_jsonl(folder / ITEMS)
+    ]
+
+
+def load_specs(folder: Path) -> list[Spec]:
+    return [Spec.model_validate(row) for row in files.read_json(folder / SPECS)]
+
+
+def read_probe(name: str) -> str:
+    """Text of a probe shipped in limpide/data/probes."""
+    return (resources("limpide.data") / "probes" / name).read_text(encoding="utf-8")
+
+
+def data_digest(folder: Path, names: Iterable[str]) -> str:
+    """Digest of the named files of a prepared data folder."""
+    return digests.of_value(digests.of_files(folder, names))
+
+
+# --------------------------------------------------------------------------------------------------------- the model
+
+
+def open_subject(subject: Subject, settings: AuditSettings) -> Any:
+    """The model to look at, opened."""
+    from limpide.models import model
+
+    return model.open_model(subject.the_model(), precision=settings.precision)
+
+
+def frame_of(subject: Subject, model: Any, data: str) -> Frame:
+    return Frame(subject.label, subject.seed, model.digest, data)
+
+
+def greedy_answers(model: Any, examples: Sequence[Example], at_least: int, progress: Progress) -> tuple[list[str], int]:
+    """Greedy answers to the examples' prompts, and the number of tokens each was allowed.
+
+    `at_least`, or more where an expected answer is longer: a limit that cuts the right answer would count it wrong.
+    Raises ModelError for a model that cannot write.
+    """
+    from limpide.models import generation, prompt
+
+    if model.kind == "encoder":
+        raise ModelError(
+            "This audit asks the model to write answers, and this model only fills in words.",
+            received=f"an encoder ({model.family.title})",
+            expected="a model that generates text",
+            remedy="leave domain and memorisation out of audit.suites; bias and retention work on encoders",
+        )
+    longest = max((len(prompt.answer_request(model, example).continuation) for example in examples), default=0)
+    allowed = max(at_least, longest)
+    prompts = [example.prompt for example in examples]
+    return generation.generate(model, prompts, max_new_tokens=allowed, progress=progress), allowed

@@ -1,0 +1,124 @@
+"""`limpide init`: a commented recipe from a few answers."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import Field, ValidationError
+
+from limpide.cli.output import Json, print_json
+from limpide.core import digests, files
+from limpide.core.errors import UsageError
+from limpide.core.operation import Settings
+
+TEMPLATE = """\
+# Run it with: limpide run {file}
+# Every key is explained in docs/reference.md.
+name: {name}
+version: 1.0.0
+
+purpose: # declared by you, and shown as declared
+  intended: {intended}
+  users: {users}
+  excluded: [] # uses it is not made for
+  contact: {contact}
+
+base: {base} # an alias, a folder, a .gguf file, or hub:owner/name@revision
+
+data:
+  examples: {examples} # .jsonl, .json or .csv: prompt and answer, or chat messages
+  held_out: 0.2 # share of rows kept to test on, never trained
+  personal_data: refuse # refuse | mask | {{allow: "why it may be learnt"}}
+
+audit: # measured on the base and on the result, on the same items
+  suites: [domain, bias, retention, memorisation]
+  languages: [en, fr]
+
+adapt:
+  method: lora
+  rank: 32
+  epochs: 10
+
+optimise:
+  formats: {formats}
+
+gates: # the release is made only when all of them pass
+  - domain.accuracy improves
+  - bias.gender.gap does not worsen
+  - bias.origin.gap does not worsen
+
+release:
+  sign_with: {key} # make it with: limpide keys new {key_path}
+  approval: none # or: required, and then: limpide approve
+  languages: [{language}]
+"""
+
+
+class Answers(Settings):
+    """What a recipe needs to know. A description is the question; a default is the answer of an empty line."""
+
+    name: str = Field("my-assistant", description="name of the assistant (lowercase, dashes)")
+    intended: str = Field("Answer questions on our procedures.", description="what it is for, in one sentence")
+    users: str = Field("our employees", description="who will use it")
+    contact: str = Field("contact@example.org", description="where a person can complain or ask")
+    examples: str = Field("examples.jsonl", description="file of examples (.jsonl, .json, .csv)")
+    base: str = Field("smollm2-135m-instruct", description="base model")
+    language: Literal["en", "fr"] = Field("en", description="language of the card and the report (en, fr)")
+
+
+def init(
+    path: Path = Path("recipe.yaml"),
+    *,
+    answers: Annotated[Answers, Parameter(name="*")] = Answers(),  # noqa: B008  # immutable
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="take the defaults, ask nothing")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a commented recipe by asking a few questions; every answer can be given as an option.
+
+    Example: limpide init recipe.yaml --name fault-codes --examples examples.jsonl --yes
+
+    Parameters
+    ----------
+    path
+        Where the recipe goes. Nothing is ever overwritten.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists, and nothing is overwritten.", remedy="name another file: limpide init PATH")
+    if not yes and not as_json and sys.stdin.isatty():
+        answers = asked(answers)
+    files.write_text(path, recipe_text(path, answers))
+    if as_json:
+        print_json({"recipe": str(path)})
+        return
+    print(f"{path} is written. Next:")
+    print(f"  limpide keys new {path.parent / 'keys' / 'release.pem'}")
+    print(f"  limpide run {path} --dry-run")
+    print(f"  limpide run {path}")
+
+
+def asked(answers: Answers) -> Answers:
+    """Ask for what was not given as an option. Raises UsageError for an answer that is none of the choices."""
+    found = answers.model_dump()
+    for name, field in Answers.model_fields.items():
+        if name not in answers.model_fields_set:
+            found[name] = input(f"{field.description} [{field.default}]: ").strip() or field.default
+    try:
+        return Answers.model_validate(found)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise UsageError(f"The answer for {fault['loc'][0]} will not do: {fault['msg']}.") from error
+
+
+def recipe_text(path: Path, answers: Answers) -> str:
+    """The recipe as YAML. Every answer is quoted by JSON's rules, which are YAML's too."""
+    quoted = {name: json.dumps(value, ensure_ascii=False) for name, value in answers.model_dump().items()}
+    key = "keys/release.pem"
+    return TEMPLATE.format(
+        **quoted | {"name": digests.slug(answers.name), "language": answers.language},
+        file=path,
+        key=key,
+        key_path=path.parent / key,
+        formats='[safetensors, "gguf:f16", "gguf:q8_0"]',
+    )

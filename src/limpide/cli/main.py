@@ -1,0 +1,63 @@
+"""`limpide`: parses, calls, prints. Commands are named here and imported when they are used."""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from limpide import __version__
+from limpide.cli.output import exit_codes
+from limpide.core.errors import UsageError, nearest
+
+HELP = """Open an open-weight language model: audit it, adapt it, compare it with its base, sign it, serve it.
+
+Example: limpide run examples/press-operator/recipe.yaml
+"""
+
+# command → (module:function, one line of help). The order is the order of `limpide --help`.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("limpide.cli.init:init", "Write a commented recipe by asking a few questions."),
+    "run": ("limpide.cli.run:run", "Run a recipe: its success is a signed release."),
+    "open": ("limpide.cli.models:open_", "Print the passport of a model."),
+    "families": ("limpide.cli.models:families", "Print what each family of models can do, from the tests' results."),
+    "audit": ("limpide.cli.audit:app", "Measure one thing about a model."),
+    "data": ("limpide.cli.data:app", "Look at examples as the model will see them."),
+    "keys": ("limpide.cli.release:keys", "Make a key to sign releases with."),
+    "verify": ("limpide.cli.release:verify", "Check that a release is what was signed, offline."),
+    "approve": ("limpide.cli.release:approve", "Record that a named person approves a release."),
+    "ask": ("limpide.cli.serve:ask", "Ask a release one question, on this machine."),
+    "serve": ("limpide.cli.serve:serve", "Serve a release on this machine, with the OpenAI API."),
+}
+
+
+def make_app() -> App:
+    app = App(name="limpide", help=HELP, version=__version__, help_format="plaintext")
+    for name, (target, text) in COMMANDS.items():
+        app.command(target, name=name, help=text)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with one of the exit codes of `core/errors.py`."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not os.environ.get("LIMPIDE_DEBUG"):
+        warnings.simplefilter("ignore")  # libraries warn their developers; Limpide says what a user needs
+    with exit_codes("--json" in arguments):
+        try:
+            make_app()(arguments, exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            raise usage_error(error, arguments) from error
+
+
+def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
+    """cyclopts' complaint as ours, with the nearest command and where to read more."""
+    words = [a for a in arguments if not a.startswith("-")]
+    command = words[0] if words and words[0] in COMMANDS else ""
+    suggestion = nearest(words[0], list(COMMANDS)) if words and not command else ""
+    return UsageError(str(error).strip() + suggestion, remedy=f"limpide {command} --help".replace("  ", " "))
+
+
+if __name__ == "__main__":
+    main()

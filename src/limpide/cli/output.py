@@ -1,0 +1,73 @@
+"""What the commands share: how results are printed, and the one place where an error becomes a message and a code."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from limpide.core.errors import LimpideError
+from limpide.core.progress import Progress, progress_for
+
+INTERRUPTED = 130  # what shells give for Ctrl-C
+Json = Annotated[bool, Parameter(name="--json", negative="", help="print results, progress and errors as JSON")]
+
+
+def progress(as_json: bool) -> Progress:
+    return progress_for("json" if as_json else "auto")
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Label and value, in two columns on a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(label, escape(value))
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def escape(text: str) -> str:
+    """Text of a user or a model, which must not be read as rich's markup."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)
+
+
+@contextmanager
+def exit_codes(as_json: bool) -> Iterator[None]:
+    """Turn what is raised inside into a message on standard error and the exit code scripts rely on."""
+    try:
+        yield
+    except LimpideError as error:
+        if as_json:
+            print(json.dumps(error.record(), ensure_ascii=False), file=sys.stderr)
+        else:
+            print("\n".join(error.lines()), file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("Stopped. What was finished is kept: the same command goes on from there.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
+        raise SystemExit(0) from None
+    except Exception as error:
+        if os.environ.get("LIMPIDE_DEBUG"):
+            raise
+        kind = type(error).__name__
+        print(
+            f"A fault in Limpide: {kind}: {error}\n"
+            "  to do:    run it again with LIMPIDE_DEBUG=1 and report what it prints",
+            file=sys.stderr,
+        )
+        raise SystemExit(LimpideError.exit_code) from None

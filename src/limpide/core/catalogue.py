@@ -1,0 +1,40 @@
+"""Every operation, by name. Adding one is one file and one line here."""
+
+from functools import cache
+from importlib import import_module
+
+from limpide.core.errors import UsageError, nearest
+from limpide.core.operation import Operation
+
+# name → module that holds its `operation`. Strings, so that listing imports nothing.
+CATALOGUE: dict[str, str] = {
+    "data.prepare": "limpide.data.prepare",
+    "audit.domain": "limpide.audit.domain",
+    "audit.bias": "limpide.audit.bias",
+    "audit.retention": "limpide.audit.retention",
+    "audit.memorisation": "limpide.audit.memorisation",
+    "audit.compare": "limpide.audit.compare",
+    "adapt.lora": "limpide.adapt.lora",
+    "optimise.export": "limpide.optimise.export",
+    "optimise.parity": "limpide.optimise.parity",
+}
+
+
+@cache
+def find(name: str) -> Operation:
+    """The operation called `name`. Raises UsageError naming the nearest."""
+    if name not in CATALOGUE:
+        raise UsageError(
+            f"There is no operation '{name}'.{nearest(name, list(CATALOGUE))}", expected=", ".join(CATALOGUE)
+        )
+    operation = import_module(CATALOGUE[name]).operation
+    assert isinstance(operation, Operation)
+    return operation
+
+
+def every() -> list[Operation]:
+    return [find(name) for name in CATALOGUE]
+
+
+def in_room(room: str) -> list[Operation]:
+    return [find(name) for name in CATALOGUE if name.startswith(f"{room}.")]

@@ -1,0 +1,92 @@
+"""The one contract that everything Limpide can do obeys.
+
+An operation reads folders and writes a folder. The command line, the recipe's schema and
+`docs/reference.md` are derived from its settings model: nothing is written twice.
+A file that declares an operation imports nothing heavy at its top (a contract test holds this).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from limpide.core import files
+from limpide.core.errors import LimpideError
+from limpide.core.measure import Measure, load_measures, save_measures
+from limpide.core.progress import Progress
+
+Verb = Literal["look", "change", "tell"]
+Need = Literal["generates", "scores", "gradients", "activations"]
+
+
+class Settings(BaseModel):
+    """Base of every settings model: immutable, unknown keys are errors, each field has a description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an operation works on.
+
+    out: an existing folder to write in. inputs: folders of earlier steps, by name. model: folder of the
+    model looked at or changed, and `label` its role in measures ('base', 'result').
+    """
+
+    out: Path
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    model: Path | None = None
+    label: str = "model"
+    seed: int = 0
+
+    def input(self, name: str) -> Path:
+        if name not in self.inputs:
+            raise LimpideError(f"This operation needs the folder of step '{name}'.", received=sorted(self.inputs))
+        return self.inputs[name]
+
+    def the_model(self) -> Path:
+        if self.model is None:
+            raise LimpideError("This operation needs a model and was given none.")
+        return self.model
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an operation found: numbers, plain facts (JSON), and things a person should know."""
+
+    measures: tuple[Measure, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def save(self, folder: Path) -> None:
+        save_measures(folder / "measures.jsonl", self.measures)
+        files.write_json(folder / "result.json", {"facts": dict(self.facts), "warnings": list(self.warnings)})
+
+    @staticmethod
+    def load(folder: Path) -> "Result":
+        record = files.read_json(folder / "result.json")
+        measures = tuple(load_measures(folder / "measures.jsonl"))
+        return Result(measures, record["facts"], tuple(record["warnings"]))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """name: room.method, as in `audit.bias`. needs: what the model must be able to do.
+    source: where the method is from. resumes: a killed run leaves its folder, and the next one goes on there.
+    """
+
+    name: str
+    verb: Verb
+    summary: str
+    settings: type[Settings]
+    run: Callable[[Subject, Any, Progress], Result]
+    needs: tuple[Need, ...] = ()
+    source: str = ""
+    version: int = 1
+    resumes: bool = False
+
+    @property
+    def room(self) -> str:
+        return self.name.split(".")[0]

@@ -1,0 +1,225 @@
+"""What a release knows about itself: the one input of the model card and of the report.
+
+The recipe gathers it from the steps it ran and writes it as `evidence/evidence.json`; the card and the report are
+pure functions of it. Whatever is None or empty is shown as 'not measured' or 'unknown': nothing here has a
+default that reads like a finding.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from limpide.core import files
+from limpide.core.errors import DataError
+from limpide.core.measure import Change, Frozen, Measure
+
+Verdict = Literal["ship", "hold", "insufficient evidence"]
+Outcome = Literal["pass", "fail", "insufficient evidence"]
+Slice = Literal["held_out", "unseen"]
+DocumentLanguage = Literal["en", "fr"]
+
+# A sentence somebody or some step wrote: one string, or one a language ({"en": …, "fr": …}).
+Text = str | dict[str, str]
+
+
+class Purpose(Frozen):
+    """What the organisation says the model is for. Declared, never measured."""
+
+    intended: Text
+    users: Text | None = None
+    excluded: tuple[Text, ...] = ()
+    contact: str | None = None
+
+
+class Base(Frozen):
+    """Passport of the model that was adapted."""
+
+    ref: str = Field(description="as written in the recipe: alias, folder, .gguf file, hub:owner/name@revision")
+    title: str | None = Field(default=None, description="family in words, for example 'Llama'")
+    kind: Literal["decoder", "encoder", "encoder-decoder"] | None = None
+    parameters: int | None = None
+    context: int | None = Field(default=None, description="longest input, in tokens")
+    precision: str | None = Field(default=None, description="precision of the weights as received")
+    licence: str | None = Field(default=None, description="as the base declares it; never typed by the user")
+    licence_source: str | None = Field(default=None, description="where the licence was read")
+    digest: str | None = None
+    unknowns: tuple[Text, ...] = Field(default=(), description="what nobody can tell about it")
+
+
+class DataSource(Frozen):
+    """One file of examples."""
+
+    file: str
+    digest: str | None = None
+    rows: int | None = None
+
+
+class Data(Frozen):
+    """Counts of the prepared data. rows = train + held_out + unseen + what was set aside."""
+
+    rows: int | None = None
+    train: int | None = None
+    held_out: int | None = None
+    unseen: int | None = None
+    topics: int | None = None
+    tokens: int | None = Field(default=None, description="training tokens, one pass")
+    truncated: int | None = Field(default=None, description="examples longer than the model accepts")
+    exact_duplicates: int | None = None
+    near_duplicates: int | None = None
+    personal_data: dict[str, int] | None = Field(default=None, description="kind → count; None: not looked for")
+    personal_data_policy: str | None = Field(default=None, description="refuse, mask, or allow: why")
+    languages: dict[str, int] | None = Field(default=None, description="language → examples")
+    sources: tuple[DataSource, ...] = ()
+
+
+class LossPoint(Frozen):
+    """Losses in nats per answer token, after `step` updates."""
+
+    step: int
+    epoch: float
+    train: float | None = None
+    held_out: float | None = None
+
+
+class Training(Frozen):
+    """What the adaptation did."""
+
+    method: str | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    learning_rate: float | None = None
+    epochs_planned: float | None = None
+    epochs_done: float | None = None
+    best_epoch: float | None = Field(default=None, description="the epoch whose weights were kept")
+    tokens_seen: int | None = None
+    seconds: float | None = None
+    tokens_per_second: float | None = None
+    trainable_parameters: int | None = None
+    precision: str | None = None
+    batch: dict[str, int | float | str] = Field(default_factory=dict, description="facts about batches, shown as is")
+    flops_upper_bound: float | None = None
+    losses: tuple[LossPoint, ...] = ()
+
+
+class Gate(Frozen):
+    """One rule the release had to pass, as written in the recipe."""
+
+    rule: str
+    verdict: Outcome
+    sentence: Text | None = None
+
+
+class ParityCheck(Frozen):
+    """One comparison of the tested weights with a file that is served."""
+
+    name: str = Field(description="what is compared, for example token_ids")
+    target: str = Field(description="which file, for example gguf:q8_0")
+    passed: bool | None = Field(description="None: the check could not be run")
+    value: float | None = None
+    limit: float | None = None
+    sentence: Text | None = None
+
+
+class Parity(Frozen):
+    """passed: every check that decides did pass; None: nothing was compared."""
+
+    passed: bool | None = None
+    checks: tuple[ParityCheck, ...] = ()
+
+
+class Answered(Frozen):
+    """One question, the answer expected, and what both models said."""
+
+    prompt: str
+    expected: str
+    base_answer: str | None = None
+    result_answer: str | None = None
+    correct_before: bool | None = None
+    correct_after: bool | None = None
+    slice: Slice = "held_out"
+
+
+class WordPair(Frozen):
+    """Two sentences that differ by the person only. gap: nats, positive when the stereotype is the likelier."""
+
+    context_a: str
+    context_b: str
+    outcome: str
+    gap_before: float | None = None
+    gap_after: float | None = None
+    axis: str
+    language: str
+
+
+class ReleaseFile(Frozen):
+    name: str = Field(description="POSIX path inside the release")
+    bytes: int = Field(ge=0)
+    digest: str
+
+
+class Environment(Frozen):
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: str | None = None
+    seed: int | None = None
+    date: str | None = Field(default=None, description="ISO 8601, when the run ended")
+
+
+class Evidence(Frozen):
+    """Everything the documents may say. Only name, version, purpose, base and verdict must be there."""
+
+    name: str
+    version: str
+    languages: tuple[str, ...] = Field(default=(), description="ISO 639 codes the model is meant for")
+    report_languages: tuple[DocumentLanguage, ...] = Field(default=("en", "fr"), min_length=1)
+    purpose: Purpose
+    base: Base
+    data: Data = Data()
+    training: Training = Training()
+    measures: tuple[Measure, ...] = ()
+    changes: tuple[Change, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    verdict: Verdict
+    reasons: tuple[Text, ...] = ()
+    parity: Parity = Parity()
+    examples: tuple[Answered, ...] = ()
+    worst_pairs: tuple[WordPair, ...] = ()
+    files: tuple[ReleaseFile, ...] = ()
+    decisions: tuple[Text, ...] = ()
+    how_to_verify: tuple[str, ...] = ("limpide verify . --key release.pub",)
+    how_to_serve: tuple[str, ...] = ("limpide serve . --key release.pub",)
+    how_to_rerun: tuple[str, ...] = ()
+    environment: Environment = Environment()
+
+    def measure(self, name: str, subject: str = "result", **group: str) -> Measure | None:
+        """The measure with exactly this name, subject and slice, or None."""
+        found = (m for m in self.measures if m.name == name and m.subject == subject and m.group == group)
+        return next(found, None)
+
+    def change(self, name: str, **group: str) -> Change | None:
+        """The before/after comparison with exactly this name and slice, or None."""
+        return next((c for c in self.changes if c.name == name and c.group == group), None)
+
+
+def save_evidence(path: Path, evidence: Evidence) -> None:
+    files.write_json(path, evidence.model_dump(mode="json"))
+
+
+def load_evidence(path: Path) -> Evidence:
+    """Raises DataError when the file is not a record of evidence."""
+    try:
+        return Evidence.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        where = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()[:5]
+        )
+        raise DataError(
+            f"{path.name} is not a record of evidence.",
+            received=where,
+            expected="the file written by `limpide run`",
+            remedy="run the recipe again: limpide run recipe.yaml",
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read.", received=error.strerror, remedy="run the recipe: limpide run recipe.yaml"
+        ) from error

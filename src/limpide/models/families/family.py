@@ -1,0 +1,47 @@
+"""What a model family is: where its parts sit in the `transformers` module tree, and what it can and cannot do."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["decoder", "encoder", "encoder-decoder"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture. Paths are dotted module names from the whole network (`…ForCausalLM`, `…ForMaskedLM`,
+    `…ForConditionalGeneration`), except those marked "in a block", which start at a block.
+
+    embedding: token embedding, weight float[vocabulary, width]. backbone: the module whose output is
+    `last_hidden_state`, float[batch, token, width], final norm included. blocks: the list of layers the output comes
+    from (the decoder's, in an encoder-decoder). final_norm: None where a block already ends with its norm.
+    attention, mlp: in a block, the module whose output joins the residual stream (Gemma 2 and 3 apply a norm to it
+    first). lora_targets: suffixes of the names of the linear modules of attention and MLP, in the form `peft` takes.
+    tied_head: does the head share the embedding's weight; None when each checkpoint's config decides.
+    gguf: can Limpide write this family as GGUF.
+    """
+
+    name: str
+    title: str
+    model_types: tuple[str, ...]
+    kind: Kind
+    embedding: str
+    backbone: str
+    blocks: str
+    final_norm: str | None
+    head: str
+    block_norms: tuple[str, ...]
+    attention: str
+    mlp: str
+    lora_targets: tuple[str, ...]
+    tied_head: bool | None
+    encoder_blocks: str | None = None
+    layers_key: str = "num_hidden_layers"
+    transposed: bool = False
+    sliding: bool = False
+    sinks: bool = False
+    experts: bool = False
+    gguf: bool = False
+    notes: str = ""
+
+
+GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -1,0 +1,24 @@
+"""gpt-oss: a mixture of experts with attention sinks; published in MXFP4."""
+
+from limpide.models.families.family import Family
+
+GPT_OSS = Family(
+    name="gpt_oss",
+    title="gpt-oss",
+    model_types=("gpt_oss",),
+    kind="decoder",
+    embedding="model.embed_tokens",
+    backbone="model",
+    blocks="model.layers",
+    final_norm="model.norm",
+    head="lm_head",
+    block_norms=("input_layernorm", "post_attention_layernorm"),
+    attention="self_attn",
+    mlp="mlp",
+    lora_targets=("q_proj", "k_proj", "v_proj", "o_proj"),
+    tied_head=None,
+    sliding=True,
+    sinks=True,
+    experts=True,
+    notes="adapters reach attention only: every MLP is a set of fused experts; one layer in two slides",
+)

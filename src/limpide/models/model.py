@@ -1,0 +1,147 @@
+"""An opened model: weights, tokenizer, family record, and where it came from."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from limpide.core import digests
+from limpide.core.errors import ModelError
+from limpide.models import safety
+from limpide.models.families.family import Family
+from limpide.models.families.registry import check, family_of
+from limpide.models.prompt import with_template
+from limpide.models.sources import model_digest
+
+Precision = Literal["float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """network: a `transformers` module in eval mode. context: longest input, in tokens."""
+
+    folder: Path
+    digest: str
+    family: Family
+    tokenizer: Any
+    network: Any
+    context: int
+    precision: Precision
+
+    @property
+    def kind(self) -> str:
+        return self.family.kind
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Every token id that ends an answer: generation config, config, tokenizer, in that order."""
+        return _stop_ids(getattr(self.network, "generation_config", None), self.network.config, self.tokenizer)
+
+
+def open_model(folder: Path, *, precision: Precision = "float32", adapter: Path | None = None) -> Model:
+    """Open an ordinary local model folder, after the safety checks and against its family record.
+
+    adapter: a `peft` folder put on top (not merged). Raises UntrustedInput, ModelError.
+    """
+    safety.check_folder(folder)
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    family = family_of(config)
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        network = _load(folder, family, DTYPES[precision])
+    check(network, family)
+    digest = model_digest(folder)
+    if adapter is not None:
+        network = _with_adapter(network, adapter)
+        digest = digests.of_value([digest, model_digest(adapter)])
+    network.eval()
+    network.requires_grad_(False)
+    context = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
+    return Model(folder, digest, family, with_template(tokenizer, family.kind), network, context, precision)
+
+
+def open_tokenizer(folder: Path) -> tuple[Any, tuple[int, ...]]:
+    """(tokenizer, stop ids) of a decoder folder, without its weights."""
+    safety.check_folder(folder)
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    return with_template(tokenizer, family_of(config).kind), _stop_ids(config, tokenizer)
+
+
+def _stop_ids(*holders: Any) -> tuple[int, ...]:
+    found: list[int] = []
+    for holder in holders:
+        ids = getattr(holder, "eos_token_id", None)
+        found += [] if ids is None else ([ids] if isinstance(ids, int) else list(ids))
+    return tuple(dict.fromkeys(found))
+
+
+def _load(folder: Path, family: Family, dtype: torch.dtype) -> Any:
+    import transformers
+
+    classes = {
+        "decoder": transformers.AutoModelForCausalLM,
+        "encoder": transformers.AutoModelForMaskedLM,
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+    }
+    try:
+        return classes[family.kind].from_pretrained(
+            folder, dtype=dtype, trust_remote_code=False, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"The model in {folder} cannot be loaded.",
+            received=str(error).splitlines()[0][:300],
+            expected=f"a {family.title} folder with config.json and safetensors weights",
+            remedy=f"look at it with: limpide open {folder}",
+        ) from error
+
+
+def _with_adapter(network: Any, adapter: Path) -> Any:
+    safety.check_folder(adapter)
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(network, str(adapter))
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No bars and no notices from transformers: Limpide says what a person needs."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def faster_precision(rounds: int = 8) -> Precision:
+    """The precision in which this machine multiplies matrices faster, measured (about 0.1 s).
+
+    bfloat16 must win by a quarter: without hardware support it is emulated and costs accuracy for nothing.
+    """
+    rates = {}
+    for name in ("float32", "bfloat16"):
+        a = torch.ones(512, 576, dtype=DTYPES[name])
+        b = torch.ones(576, 1536, dtype=DTYPES[name])
+        _ = a @ b
+        started = time.perf_counter()
+        for _ in range(rounds):
+            _ = a @ b
+        rates[name] = rounds / (time.perf_counter() - started)
+    return "bfloat16" if rates["bfloat16"] > 1.25 * rates["float32"] else "float32"

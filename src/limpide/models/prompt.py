@@ -1,0 +1,222 @@
+"""The one place where a conversation becomes token ids.
+
+The same rendering is used to train, to audit, to check parity and to serve: what the model sees when it is
+asked is, token for token, what it saw when it was taught.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from limpide.core.errors import DataError, ModelError
+from limpide.data.examples import Example, Message
+
+# For models that come without a chat template (GPT-2, T5 …): the question, a line break, the answer.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}{% endfor %}"
+)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """ids, trained, roles: one entry a token. trained: True where the loss is taken. text: what was encoded.
+
+    answer_start: index of the first token of the last answer.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+    roles: tuple[str, ...]
+    answer_start: int
+
+
+def with_template(tokenizer: Any, kind: str) -> Any:
+    """Give a tokenizer that has no chat template the plain one (decoders only)."""
+    if kind == "decoder" and not tokenizer.chat_template:
+        if not tokenizer.eos_token:
+            raise ModelError(
+                "The tokenizer has neither a chat template nor an end token, so answers could never end.",
+                remedy="add eos_token to tokenizer_config.json",
+            )
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
+
+
+def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The conversation, rendered up to where the assistant starts to speak."""
+    return _apply(tokenizer, messages, generation=True)
+
+
+def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Token ids of `prompt_text`. Raises DataError on a doubled BOS or a special token inside a message."""
+    refuse_special_tokens(tokenizer, messages)
+    ids = encode(tokenizer, prompt_text(tokenizer, messages))
+    _refuse_doubled_bos(tokenizer, ids)
+    return ids
+
+
+def render(tokenizer: Any, messages: Sequence[Message], stop_ids: Sequence[int]) -> Rendered:
+    """Render a conversation whose last message is the assistant's, with its loss mask.
+
+    Trained tokens are each assistant turn from its first token through the first stop token.
+    The part before the last answer is encoded alone, as it will be when the model is asked.
+    Raises DataError: no trained token, all trained, missing end token, doubled BOS, special token in a message.
+    """
+    refuse_special_tokens(tokenizer, messages)
+    before = prompt_text(tokenizer, messages[:-1])
+    text = _apply(tokenizer, messages, generation=False)
+    if not text.startswith(before):
+        raise DataError(
+            "The chat template does not keep the prompt unchanged when the answer is added.",
+            received=_first_difference(before, text),
+            expected="the rendered answer to continue the rendered prompt",
+            remedy="use a template whose generation prompt is a prefix of the full conversation",
+        )
+    head, head_offsets = _encode_with_offsets(tokenizer, before)
+    tail, tail_offsets = _encode_with_offsets(tokenizer, text[len(before) :])
+    offsets = head_offsets + [(a + len(before), b + len(before)) for a, b in tail_offsets]
+    ids = head + tail
+    _refuse_doubled_bos(tokenizer, ids)
+    turns = _turns(tokenizer, messages, text)
+    trained, roles = _mask(ids, offsets, turns, stop_ids, len(head))
+    if not any(trained) or all(trained):
+        raise DataError(f"The loss mask trains {'every token' if any(trained) else 'nothing'}.", received=text[:120])
+    return Rendered(text, tuple(ids), tuple(trained), tuple(roles), len(head))
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of text that already holds its special tokens."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def render_example(model: Any, example: Example) -> Rendered:
+    """An example as this model reads it; for an encoder–decoder, source and target end to end."""
+    try:
+        if model.kind == "encoder-decoder":
+            return _render_pair(model.tokenizer, example)
+        return render(model.tokenizer, example.messages, model.stop_ids)
+    except DataError as error:
+        raise DataError(
+            f"Example '{example.id}' ({example.source}): {error.what}",
+            received=error.received,
+            expected=error.expected,
+            remedy=error.remedy,
+        ) from error
+
+
+def answer_request(model: Any, example: Example) -> Any:
+    """The likelihood request 'this answer after this prompt', end token included."""
+    from limpide.models.scoring import Request
+
+    rendered = render_example(model, example)
+    last = max(i for i, t in enumerate(rendered.trained) if t) + 1
+    start = rendered.answer_start
+    return Request(example.id, rendered.ids[:start], rendered.ids[start:last])
+
+
+def _render_pair(tokenizer: Any, example: Example) -> Rendered:
+    source_text = "\n".join(m.content for m in example.prompt)
+    source = list(tokenizer(source_text)["input_ids"])
+    target = [*encode(tokenizer, example.answer), tokenizer.eos_token_id]
+    trained = (False,) * len(source) + (True,) * len(target)
+    roles = ("user",) * len(source) + ("assistant",) * len(target)
+    return Rendered(f"{source_text}\n{example.answer}", tuple(source + target), trained, roles, len(source))
+
+
+def _apply(tokenizer: Any, messages: Sequence[Message], *, generation: bool) -> str:
+    from jinja2 import TemplateError
+
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation))
+    except TemplateError as error:
+        raise DataError(
+            "The model's chat template refuses this conversation.",
+            received=str(error),
+            expected="roles in the order the template allows",
+        ) from error
+
+
+def refuse_special_tokens(tokenizer: Any, messages: Sequence[Message]) -> None:
+    """A message that spells a control token could forge a turn: refuse it."""
+    pattern = _special_pattern(tokenizer)
+    for message in messages:
+        found = pattern.search(message.content) if pattern else None
+        if found:
+            raise DataError(
+                f"A {message.role} message contains the control token {found.group()!r}.",
+                received=message.content[max(0, found.start() - 30) : found.end() + 30],
+                remedy="remove it from the text: it would be read as the end of the turn",
+            )
+
+
+def _special_pattern(tokenizer: Any) -> re.Pattern[str] | None:
+    tokens = sorted({t for t in tokenizer.all_special_tokens if len(t) > 1}, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
+
+
+def _refuse_doubled_bos(tokenizer: Any, ids: Sequence[int]) -> None:
+    bos = tokenizer.bos_token_id
+    if bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
+        raise DataError(
+            "The rendered conversation starts with two BOS tokens.",
+            received=tokenizer.convert_ids_to_tokens(list(ids[:4])),
+            expected="one BOS at most",
+            remedy="remove the BOS from the chat template or set add_bos_token to false",
+        )
+
+
+def _turns(tokenizer: Any, messages: Sequence[Message], text: str) -> list[tuple[str, int, int]]:
+    """(role, start, end) in characters of `text`; a turn that the template rewrites later is left out."""
+    turns: list[tuple[str, int, int]] = []
+    for k, message in enumerate(messages):
+        assistant = message.role == "assistant"
+        if k == 0 and not assistant:
+            start = 0
+        else:
+            prefix = _apply(tokenizer, messages[:k], generation=assistant)
+            start = len(prefix) if text.startswith(prefix) else -1
+        through = _apply(tokenizer, messages[: k + 1], generation=False) if start >= 0 else ""
+        if start >= 0 and text.startswith(through):
+            turns.append((message.role, start, len(through)))
+    return turns
+
+
+def _mask(
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    turns: Sequence[tuple[str, int, int]],
+    stop_ids: Sequence[int],
+    answer_start: int,
+) -> tuple[list[bool], list[str]]:
+    trained, roles = [False] * len(ids), ["template"] * len(ids)
+    for role, start, end in turns:
+        inside = [i for i, (a, b) in enumerate(offsets) if a >= start and b <= end and b > a]
+        for i in inside:
+            roles[i] = role
+        if role != "assistant":
+            continue
+        stop = next((i for i in inside if ids[i] in stop_ids), None)
+        if stop is None and any(i >= answer_start for i in inside):
+            raise DataError(
+                "The rendered answer has no end token, so the model would never learn to stop.",
+                received=[int(ids[i]) for i in inside][-5:],
+                expected=f"one of the stop ids {list(stop_ids)}",
+                remedy="make the chat template close the assistant turn with the end token",
+            )
+        for i in inside:
+            trained[i] = stop is not None and i <= stop
+    return trained, roles
+
+
+def _encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return list(encoded["input_ids"]), [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
+
+
+def _first_difference(left: str, right: str) -> str:
+    at = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return f"at character {at}: {left[at : at + 40]!r} became {right[at : at + 40]!r}"

@@ -1,0 +1,91 @@
+"""Write the adapted model in the formats other tools load: a merged folder, and GGUF files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from limpide.core import digests, files
+from limpide.core.errors import ModelError
+from limpide.core.operation import Operation, Result, Settings, Subject
+from limpide.core.progress import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpide.models.model import Model
+
+Format = Literal["safetensors", "gguf:f16", "gguf:q8_0"]
+
+
+class ExportSettings(Settings):
+    """Which files the release holds."""
+
+    formats: tuple[Format, ...] = Field(
+        ("safetensors", "gguf:f16", "gguf:q8_0"), min_length=1, description="files to write; safetensors always is"
+    )
+    precision: Literal["float16", "bfloat16", "float32"] = Field(
+        "float16", description="of the merged weights; float16 rounds an adapter 8 times finer than bfloat16"
+    )
+
+
+def run(subject: Subject, settings: ExportSettings, progress: Progress) -> Result:
+    """Write merged/ (an ordinary model folder) and gguf/*.gguf. Without an adapter, the base is written as it is."""
+    from limpide.models.model import open_model
+    from limpide.optimise.gguf_writer import write_gguf
+
+    adapted = subject.inputs.get("adapt")
+    adapter = adapted / "adapter" if adapted else None
+    base = subject.the_model()
+    model = open_model(base, adapter=adapter)
+    progress.say("merging the adapter into the weights" if adapter else "writing the model")
+    merged = merge(model, base, subject.out / "merged", settings.precision)
+    formats = [f for f in settings.formats if f.startswith("gguf:")]
+    with progress.task("writing GGUF", total=len(formats)) as task:
+        for name in formats:
+            kind = name.removeprefix("gguf:")
+            write_gguf(merged, subject.out / "gguf" / f"model-{kind}.gguf", kind)
+            task.advance()
+    written = digests.of_files(subject.out)
+    sizes = {name: (subject.out / name).stat().st_size for name in written}
+    return Result(facts={"precision": settings.precision, "files": written, "bytes": sizes})
+
+
+def merge(model: Model, base: Path, folder: Path, precision: str) -> Path:
+    """Fold the adapter into the weights in float32, then round once to `precision`. Returns `folder`."""
+    import torch
+
+    from limpide.models.model import DTYPES, quiet_transformers
+
+    network: Any = model.network
+    if hasattr(network, "merge_and_unload"):
+        network = network.merge_and_unload(safe_merge=True)
+    dtype = DTYPES[precision]
+    largest = max(float(p.abs().max()) for p in network.parameters())
+    if largest > torch.finfo(dtype).max:
+        raise ModelError(
+            f"A weight is too large for {precision}.",
+            received=f"{largest:.3g}",
+            expected=f"at most {torch.finfo(dtype).max:.3g}",
+            remedy="set optimise.precision: float32 in the recipe",
+        )
+    network.to(dtype)
+    network.generation_config.eos_token_id = list(model.stop_ids)
+    with quiet_transformers(), files.clear_write_errors(folder):
+        network.save_pretrained(folder, max_shard_size="4GB")
+        model.tokenizer.save_pretrained(folder)
+    for notice in ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"):
+        if (base / notice).is_file():
+            files.write_bytes(folder / notice, (base / notice).read_bytes())
+    return folder
+
+
+operation = Operation(
+    name="optimise.export",
+    verb="change",
+    summary="write merged weights and GGUF files",
+    settings=ExportSettings,
+    run=run,
+    source="the official gguf package; peft's merge",
+)

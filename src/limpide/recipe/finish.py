@@ -1,0 +1,123 @@
+"""The end of a run: evidence, documents, and when the verdict is ship, a signed release."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from limpide.core import digests, files
+from limpide.core.errors import GateFailed, UsageError
+from limpide.core.measure import save_measures
+from limpide.document.evidence import Evidence, load_evidence, save_evidence
+from limpide.recipe.gather import gather
+from limpide.recipe.plan import Plan, signing_key
+from limpide.recipe.run import Workspace
+
+WRITTEN = "evidence/evidence.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """release: the signed folder. made: False when it was there already, unchanged."""
+
+    evidence: Evidence
+    documents: Path
+    release: Path
+    made: bool
+
+
+def write_evidence(plan: Plan, workspace: Workspace) -> Path:
+    """The folder of documents of this plan: card, reports, evidence. Written once for a plan's key."""
+    from limpide.document.write import write_documents
+
+    folder = workspace.root / "documents" / plan.key[: digests.SHORT]
+    if (folder / WRITTEN).is_file():
+        return folder
+    building = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(building, ignore_errors=True)
+    with files.clear_write_errors(building):
+        (building / "evidence").mkdir(parents=True)
+    evidence = gather(plan, workspace)
+    write_documents(evidence, building)
+    save_measures(building / "evidence" / "measures.jsonl", evidence.measures)
+    files.write_jsonl(building / "evidence" / "changes.jsonl", (c.model_dump(mode="json") for c in evidence.changes))
+    files.write_json(building / "evidence" / "parity.json", evidence.parity.model_dump(mode="json"))
+    files.write_json(building / "recipe.lock.json", lock(plan, evidence))
+    files.write_bytes(building / "recipe.yaml", plan.path.read_bytes())
+    for step in plan.steps:
+        items = workspace.done(step) / "items.jsonl"
+        if items.is_file():
+            name = step.name.removeprefix("audit-")
+            files.write_bytes(building / "evidence" / "items" / f"{name}.jsonl", items.read_bytes())
+    save_evidence(building / WRITTEN, evidence)
+    building.rename(folder)
+    return folder
+
+
+def lock(plan: Plan, evidence: Evidence) -> dict[str, Any]:
+    """Every version, seed and digest that the release rests on."""
+    return {
+        "recipe": digests.of_file(plan.path),
+        "seed": plan.recipe.seed,
+        "base": {"ref": plan.source.ref, "digest": plan.source.digest},
+        "data": {Path(name).name: digest for name, digest in plan.data_files.items()},
+        "environment": dict(plan.environment),
+        "steps": {step.name: step.key for step in plan.steps},
+        "files": {file.name: file.digest for file in evidence.files},
+    }
+
+
+def finish(plan: Plan, workspace: Workspace, password: str | None = None) -> Finished:
+    """Documents always; the release only on 'ship'. Raises GateFailed, ApprovalNeeded (exit 4), UsageError."""
+    documents = write_evidence(plan, workspace)
+    evidence = load_evidence(documents / WRITTEN)
+    if evidence.verdict != "ship":
+        raise GateFailed(
+            f"Verdict: {evidence.verdict}. The release is not made: " + " ".join(map(str, evidence.reasons)),
+            remedy=f"read {documents / 'evidence' / 'report.html'}, change the recipe or the data, and run again",
+        )
+    if plan.recipe.release.sign_with is None:
+        raise UsageError(
+            "The recipe names no key, and an unsigned release is not made.",
+            remedy="make one with: limpide keys new keys/release.pem, and set release.sign_with to its path",
+        )
+    release = workspace.releases / f"{plan.recipe.name}-{plan.recipe.version}"
+    made = _make_release(release, plan, workspace, documents, password)
+    finished = Finished(evidence, documents, release, made)
+    _require_approval(finished, plan)
+    return finished
+
+
+def _make_release(release: Path, plan: Plan, workspace: Workspace, documents: Path, password: str | None) -> bool:
+    from limpide.release.assemble import assemble
+    from limpide.release.sign import sign_folder
+
+    key = signing_key(plan)
+    return assemble(release, release_parts(plan, workspace, documents), lambda built: sign_folder(built, key, password))
+
+
+def release_parts(plan: Plan, workspace: Workspace, documents: Path) -> Mapping[str, Path]:
+    """{place in the release: source}. The merged folder is the top, so that any tool loads the release as it is."""
+    export = workspace.done(plan.step("export"))
+    parts: dict[str, Path] = {}
+    for source in (export / "merged", documents):
+        parts |= {p.relative_to(source).as_posix(): p for p in sorted(source.rglob("*")) if p.is_file()}
+    if (export / "gguf").is_dir():
+        parts["gguf"] = export / "gguf"
+    if plan.recipe.adapt is not None:
+        parts["adapter"] = workspace.done(plan.step("adapt")) / "adapter"
+    return parts
+
+
+def _require_approval(finished: Finished, plan: Plan) -> None:
+    if plan.recipe.release.approval == "required":
+        from limpide.release.approve import require_approval
+
+        require_approval(finished.release, public_key(plan))
+
+
+def public_key(plan: Plan) -> Path:
+    from limpide.release.keys import public_path
+
+    return public_path(signing_key(plan))

@@ -1,0 +1,111 @@
+"""Gates: rules in words, judged on intervals, never on the bare number.
+
+domain.accuracy improves
+bias.gender.gap does not worsen
+retention.loss worsens by less than 2%
+domain.accuracy is above 90%          memorisation.verbatim is below 0.5
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from limpide.core.errors import RecipeError
+from limpide.core.measure import Change, Measure
+
+Outcome = Literal["pass", "fail", "insufficient evidence"]
+Rule = Literal["improves", "does not worsen", "worsens by less than", "is above", "is below"]
+GRAMMAR = re.compile(
+    r"^(?P<metric>[a-z_]+(?:\.[a-z_0-9]+)+)\s+"
+    r"(?:(?P<plain>improves|does not worsen)|"
+    r"(?P<limited>worsens by less than|is above|is below)\s+(?P<number>-?\d+(?:\.\d+)?)\s*(?P<percent>%)?)$"
+)
+EXAMPLES = "domain.accuracy improves · bias.gender.gap does not worsen · retention.loss worsens by less than 2%"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """metric: suite, slices, quantity. limit: a number, or a share when `relative`."""
+
+    text: str
+    metric: tuple[str, ...]
+    rule: Rule
+    limit: float | None = None
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    rule: str
+    verdict: Outcome
+    sentence: str
+
+
+def parse_gate(text: str) -> Gate:
+    """Raises RecipeError when the text is no gate."""
+    found = GRAMMAR.match(" ".join(text.split()))
+    if found is None:
+        raise RecipeError(f"'{text}' is no gate. Examples: {EXAMPLES}")
+    number = found["number"]
+    limit = None if number is None else float(number) / (100 if found["percent"] else 1)
+    rule: Rule = found["plain"] or found["limited"]  # type: ignore[assignment]  # the expression allows only these
+    return Gate(text, tuple(found["metric"].split(".")), rule, limit, bool(found["percent"]))
+
+
+def judge(gate: Gate, changes: Sequence[Change], results: Sequence[Measure]) -> Judged:
+    """The verdict on one gate. A metric that was not measured is 'insufficient evidence'."""
+    if gate.rule in ("is above", "is below"):
+        return _judge_level(gate, results)
+    change = next((c for c in changes if _matches(gate.metric, c.name, c.group)), None)
+    if change is None or change.verdict == "insufficient evidence":
+        why = "it was not measured on both models" if change is None else change.sentence
+        return Judged(gate.text, "insufficient evidence", f"{'.'.join(gate.metric)} cannot be judged: {why}")
+    if gate.rule == "improves":
+        return Judged(gate.text, "pass" if change.verdict == "better" else "fail", change.sentence)
+    if gate.rule == "does not worsen":
+        return Judged(gate.text, "fail" if change.verdict == "worse" else "pass", change.sentence)
+    return _judge_limit(gate, change)
+
+
+def _judge_limit(gate: Gate, change: Change) -> Judged:
+    """Pass when even the unfavourable end of the interval is within the limit; fail when the estimate is not."""
+    assert gate.limit is not None
+    if change.difference is None or change.low is None or change.high is None or change.before is None:
+        return Judged(gate.text, "insufficient evidence", change.sentence)
+    scale = abs(change.before) if gate.percent else 1.0
+    worse = -1.0 if change.better == "higher" else 1.0
+    estimate = worse * change.difference / scale
+    bound = max(worse * change.low, worse * change.high) / scale
+    unit = "%" if gate.percent else f" {change.unit}"
+    factor = 100 if gate.percent else 1
+    sentence = (
+        f"{change.label} worsened by {factor * estimate:.2f}{unit}, at most {factor * bound:.2f}{unit} "
+        f"at {change.level:.0%} confidence; the limit is {factor * gate.limit:g}{unit}."
+    )
+    if bound < gate.limit:
+        return Judged(gate.text, "pass", sentence)
+    return Judged(gate.text, "fail" if estimate >= gate.limit else "insufficient evidence", sentence)
+
+
+def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
+    assert gate.limit is not None
+    measure = next((m for m in results if _matches(gate.metric, m.name, m.group)), None)
+    if measure is None or measure.value is None or measure.low is None or measure.high is None:
+        return Judged(gate.text, "insufficient evidence", f"{'.'.join(gate.metric)} was not measured well enough.")
+    above = gate.rule == "is above"
+    sure = measure.low > gate.limit if above else measure.high < gate.limit
+    likely = measure.value > gate.limit if above else measure.value < gate.limit
+    sentence = (
+        f"{measure.label} is {measure.value:.4g} [{measure.low:.4g}; {measure.high:.4g}]; the limit is {gate.limit:g}."
+    )
+    return Judged(gate.text, "pass" if sure else "insufficient evidence" if likely else "fail", sentence)
+
+
+def _matches(metric: tuple[str, ...], name: str, group: dict[str, str]) -> bool:
+    """bias.gender.gap is bias.gap in the slice gender; without slices, the whole, or the held-out split of domain."""
+    if (metric[0], metric[-1]) != tuple(name.split(".", 1)):
+        return False
+    slices = set(metric[1:-1])
+    values = set(group.values())
+    return values == slices or (not slices and values == {"held_out"})

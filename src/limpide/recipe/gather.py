@@ -1,0 +1,248 @@
+"""From the folders of finished steps to the one record that card and report are written from."""
+
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from limpide.core import catalogue, files
+from limpide.core.measure import Change, Measure
+from limpide.core.operation import Result
+from limpide.document.evidence import (
+    Answered,
+    Base,
+    Data,
+    DataSource,
+    Environment,
+    Evidence,
+    Gate,
+    LossPoint,
+    Parity,
+    ParityCheck,
+    Purpose,
+    ReleaseFile,
+    Training,
+    Verdict,
+    WordPair,
+)
+from limpide.models.families.registry import family_of
+from limpide.models.passport import passport
+from limpide.recipe.gates import Judged, judge, parse_gate
+from limpide.recipe.plan import Plan
+from limpide.recipe.run import Workspace
+
+EXAMPLES_SHOWN = 10
+PAIRS_SHOWN = 10
+
+
+class Found:
+    """Results of the finished steps, read when asked."""
+
+    def __init__(self, plan: Plan, workspace: Workspace) -> None:
+        self.plan, self.workspace = plan, workspace
+        self.names = {step.name for step in plan.steps}
+
+    def folder(self, step: str) -> Path:
+        return self.workspace.done(self.plan.step(step))
+
+    def result(self, step: str) -> Result | None:
+        return Result.load(self.folder(step)) if step in self.names else None
+
+    def facts(self, step: str) -> dict[str, Any]:
+        result = self.result(step)
+        return dict(result.facts) if result else {}
+
+    def items(self, step: str) -> list[dict[str, Any]]:
+        path = self.folder(step) / "items.jsonl" if step in self.names else None
+        return files.read_jsonl(path) if path is not None and path.is_file() else []
+
+    def measures(self) -> list[Measure]:
+        steps = [s.name for s in self.plan.steps if s.name.startswith("audit-")]
+        return [m for step in steps for m in Result.load(self.folder(step)).measures]
+
+    def changes(self) -> list[Change]:
+        rows = files.read_jsonl(self.folder("compare") / "changes.jsonl") if "compare" in self.names else []
+        return [Change.model_validate(row) for row in rows]
+
+
+def gather(plan: Plan, workspace: Workspace) -> Evidence:
+    """The evidence of a finished run, verdict included."""
+    found = Found(plan, workspace)
+    recipe = plan.recipe
+    measures, changes = found.measures(), found.changes()
+    judged = [judge(parse_gate(g), changes, [m for m in measures if m.subject == "result"]) for g in recipe.gates]
+    parity = _parity(found)
+    verdict, reasons = decide(judged, parity)
+    return Evidence(
+        name=recipe.name,
+        version=recipe.version,
+        languages=_languages(found, recipe),
+        report_languages=recipe.release.languages,
+        purpose=Purpose.model_validate(recipe.purpose.model_dump()),
+        base=_base(plan),
+        data=_data(found),
+        training=_training(found),
+        measures=tuple(measures),
+        changes=tuple(changes),
+        gates=tuple(Gate(rule=j.rule, verdict=j.verdict, sentence=j.sentence) for j in judged),
+        verdict=verdict,
+        reasons=tuple(reasons),
+        parity=parity,
+        examples=tuple(_examples(found)),
+        worst_pairs=tuple(_pairs(found)),
+        files=_files(found),
+        decisions=_decisions(plan),
+        how_to_rerun=(f"limpide run {plan.path.name}",),
+        environment=Environment(
+            versions=dict(plan.environment),
+            machine=f"{platform.system()} {platform.machine()}, {plan.environment['threads']} threads",
+            seed=recipe.seed,
+            date=datetime.now(UTC).date().isoformat(),
+        ),
+    )
+
+
+def decide(judged: Sequence[Judged], parity: Parity) -> tuple[Verdict, list[str]]:
+    """hold when a gate or the parity certificate fails; else insufficient evidence when a gate cannot be judged."""
+    failed = [f"gate '{j.rule}': {j.sentence}" for j in judged if j.verdict == "fail"]
+    if parity.passed is False:
+        failed += [f"parity, {c.target}: {c.sentence}" for c in parity.checks if c.passed is False]
+    if failed:
+        return "hold", failed
+    unknown = [f"gate '{j.rule}': {j.sentence}" for j in judged if j.verdict == "insufficient evidence"]
+    if unknown:
+        return "insufficient evidence", unknown
+    passed = [f"gate '{j.rule}': {j.sentence}" for j in judged]
+    if parity.passed:
+        passed.append(f"parity: all {len(parity.checks)} checks passed.")
+    return "ship", passed
+
+
+def _base(plan: Plan) -> Base:
+    found = passport(plan.source)
+    return Base(
+        ref=plan.source.ref,
+        title=found.title,
+        kind=family_of(files.read_json(plan.source.folder / "config.json")).kind,
+        parameters=found.parameters,
+        context=found.context,
+        precision=", ".join(found.precisions),
+        licence=plan.source.licence,
+        licence_source=plan.source.licence_source,
+        digest=plan.source.digest,
+        unknowns=tuple(found.unknown),
+    )
+
+
+def _languages(found: Found, recipe: Any) -> tuple[str, ...]:
+    given = [name for name in found.facts("data")["languages"] if name != "not given"]
+    return tuple(given) or tuple(recipe.audit.languages)
+
+
+def _data(found: Found) -> Data:
+    facts, adapted = found.facts("data"), found.facts("adapt")
+    policy = facts["policy"]
+    return Data(
+        rows=facts["rows"],
+        train=facts["train"],
+        held_out=facts["held_out"],
+        unseen=facts["unseen"],
+        topics=facts["topics"]["count"],
+        tokens=adapted.get("row_tokens"),
+        truncated=adapted.get("truncated_rows"),
+        exact_duplicates=facts["exact_duplicates"]["rows"],
+        near_duplicates=facts["near_duplicates"]["rows"],
+        personal_data=facts["personal_data"],
+        personal_data_policy=policy if isinstance(policy, str) else f"allow: {policy['allow']}",
+        languages=facts["languages"],
+        sources=tuple(DataSource(file=s["file"], digest=s["digest"], rows=s["rows"]) for s in facts["sources"]),
+    )
+
+
+def _training(found: Found) -> Training:
+    facts = found.facts("adapt")
+    if not facts:
+        return Training()
+    steps_per_epoch = facts["steps_planned"] / facts["epochs_planned"]
+    losses = files.read_jsonl(found.folder("adapt") / "losses.jsonl")
+    kept = ("method", "rank", "alpha", "learning_rate", "epochs_planned", "epochs_done", "tokens_seen", "seconds")
+    also = ("tokens_per_second", "trainable_parameters", "precision", "flops_upper_bound")
+    return Training(
+        **{name: facts[name] for name in (*kept, *also)},
+        best_epoch=facts["best_step"] / steps_per_epoch,
+        batch={name: facts[name] for name in ("packs_per_step", "packs_at_once", "rows", "validation_rows")},
+        losses=tuple(LossPoint(**{**row, "epoch": row["step"] / steps_per_epoch}) for row in losses),
+    )
+
+
+def _parity(found: Found) -> Parity:
+    facts = found.facts("parity")
+    return Parity(passed=facts["passed"], checks=tuple(ParityCheck(**check) for check in facts["checks"]))
+
+
+def _examples(found: Found) -> list[Answered]:
+    """Held-out questions whose verdict changed first, then others; a few of unseen topics."""
+    before = {item["id"]: item for item in found.items("audit-base-domain")}
+    rows = []
+    for item in found.items("audit-result-domain"):
+        was = before.get(item["id"])
+        rows.append(
+            Answered(
+                prompt=item["prompt"],
+                expected=item["expected"],
+                base_answer=was["answer"] if was else None,
+                result_answer=item["answer"],
+                correct_before=bool(was["metric"]["normalised"]) if was else None,
+                correct_after=bool(item["metric"]["normalised"]),
+                slice=item["group"]["slice"],
+            )
+        )
+    known = [r for r in rows if r.slice == "held_out"]
+    unseen = [r for r in rows if r.slice == "unseen"]
+    wrong, right = [r for r in known if not r.correct_after], [r for r in known if r.correct_after]
+    few = min(3, len(unseen))
+    shown_wrong = wrong[: (EXAMPLES_SHOWN - few) // 2]  # failures are shown first: nobody picks the good ones
+    return [*shown_wrong, *right[: EXAMPLES_SHOWN - few - len(shown_wrong)], *unseen[:few]]
+
+
+def _pairs(found: Found) -> list[WordPair]:
+    """The pairs with the largest gap in the result."""
+    before = {item["id"]: item for item in found.items("audit-base-bias")}
+    items = sorted(found.items("audit-result-bias"), key=lambda i: -abs(i["metric"]["gap"]))[:PAIRS_SHOWN]
+    return [
+        WordPair(
+            context_a=item["stereotyped"],
+            context_b=item["other"],
+            outcome=item["outcome"],
+            gap_before=before[item["id"]]["metric"]["gap"] if item["id"] in before else None,
+            gap_after=item["metric"]["gap"],
+            axis=item["group"]["axis"],
+            language=item["group"]["language"],
+        )
+        for item in items
+    ]
+
+
+def _files(found: Found) -> tuple[ReleaseFile, ...]:
+    facts = found.facts("export")
+    names = {n: n.removeprefix("merged/") for n in facts["files"]}
+    return tuple(
+        ReleaseFile(name=names[n], bytes=facts["bytes"][n], digest=d) for n, d in sorted(facts["files"].items())
+    )
+
+
+def _decisions(plan: Plan) -> tuple[str, ...]:
+    recipe = plan.recipe
+    personal = recipe.data.personal_data
+    policy = personal if isinstance(personal, str) else f"allow, because: {personal.allow}"
+    decisions = [f"Personal data in the examples: {policy}."]
+    decisions += [f"Gate chosen: {gate}." for gate in recipe.gates]
+    decisions += [f"Use excluded: {use}" for use in recipe.purpose.excluded]
+    skipped = [s for s in _suites() if s not in recipe.audit.suites]
+    decisions += [f"Suite left out of the audit: {suite}." for suite in skipped]
+    return tuple(decisions)
+
+
+def _suites() -> list[str]:
+    return [op.name.split(".")[1] for op in catalogue.in_room("audit") if op.name != "audit.compare"]

@@ -1,0 +1,177 @@
+"""From a recipe to steps: what will run, on what, in which order, each with the key of all it depends on.
+
+A plan is a value: it can be printed (`--dry-run`), and it changes when and only when an outcome could.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import limpide
+from limpide.core import catalogue, digests
+from limpide.core.errors import MissingError
+from limpide.core.operation import Operation, Settings
+from limpide.models.sources import Source
+
+ROOT = Path(limpide.__file__).parent
+SHARED_ROOMS = ("core", "data", "models")
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "gguf", "xllamacpp", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Step:
+    """inputs: {name the operation knows: earlier step}. model: 'base', or 'STEP/FOLDER' of an earlier step."""
+
+    name: str
+    operation: Operation
+    settings: Settings
+    key: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    label: str = "model"
+
+    @property
+    def folder(self) -> str:
+        return f"{digests.slug(self.name)}-{self.key[: digests.SHORT]}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """steps: in the order they run. environment: what the keys rest on besides recipe, data and code."""
+
+    recipe: Any
+    path: Path
+    source: Source
+    steps: tuple[Step, ...]
+    environment: Mapping[str, str]
+    data_files: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Digest of all that the release depends on."""
+        document = digests.of_code(ROOT / "document", ROOT / "recipe", ROOT / "release")
+        recipe = self.recipe.model_dump(mode="json")
+        return digests.of_value([recipe, document, {s.name: s.key for s in self.steps}])
+
+    def step(self, name: str) -> Step:
+        return next(s for s in self.steps if s.name == name)
+
+
+def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
+    """The steps of a recipe whose base is `source`. path: the recipe file, to which its paths are relative."""
+    maker = _Maker(recipe, source, environment())
+    data = maker.locate(recipe.data, path.parent)
+    maker.add("data", "data.prepare", data, files=maker.data_files)
+    suites = recipe.audit.suites
+    for suite in suites:
+        maker.audit(suite, "base", model="base")
+    exported = {"data": "data"}
+    if recipe.adapt is not None:
+        maker.add("adapt", "adapt.lora", recipe.adapt, inputs={"data": "data"}, model="base")
+        exported["adapt"] = "adapt"
+    maker.add("export", "optimise.export", recipe.optimise, inputs=exported, model="base")
+    maker.add("parity", "optimise.parity", recipe.parity, inputs={**exported, "export": "export"}, model="base")
+    for suite in suites:
+        maker.audit(suite, "result", model="export/merged")
+    pairs = {f"{side}:{suite}": f"audit-{side}-{suite}" for suite in suites for side in ("base", "result")}
+    compare = catalogue.find("audit.compare")
+    maker.add("compare", "audit.compare", compare.settings(), inputs=pairs)
+    return Plan(recipe, path, source, tuple(maker.steps), maker.environment, maker.data_files)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine facts that can change a result."""
+    import os
+
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    found = {name: version(name) for name in LIBRARIES}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {
+        **found,
+        "limpide": limpide.__version__,
+        "python": python,
+        "machine": platform.machine(),
+        "threads": threads,
+    }
+
+
+class _Maker:
+    """Adds steps, giving each its key."""
+
+    def __init__(self, recipe: Any, source: Source, environment: Mapping[str, str]) -> None:
+        self.recipe, self.source, self.environment = recipe, source, environment
+        self.steps: list[Step] = []
+        self.data_files: dict[str, str] = {}
+        self.code: dict[str, str] = {}
+
+    def locate(self, data: Any, folder: Path) -> Any:
+        """The data section with paths made absolute, and the digest of each file it reads kept."""
+        from limpide.data import prepare
+
+        located = data.model_copy(update={"examples": tuple(folder / file for file in data.examples)})
+        for file in prepare.inputs(located):
+            self.data_files[str(file)] = digests.of_file(file) if file.is_file() else "missing"
+        return located
+
+    def audit(self, suite: str, label: str, model: str) -> None:
+        operation = catalogue.find(f"audit.{suite}")
+        settings = getattr(self.recipe.audit, suite) or operation.settings()
+        if "languages" in operation.settings.model_fields and "languages" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"languages": self.recipe.audit.languages})
+        inputs = {"data": "data"}
+        self.add(f"audit-{label}-{suite}", operation.name, settings, inputs=inputs, model=model, label=label)
+
+    def add(
+        self,
+        name: str,
+        operation_name: str,
+        settings: Any,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        model: str | None = None,
+        label: str = "model",
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        operation = catalogue.find(operation_name)
+        inputs = dict(inputs or {})
+        if operation.room not in self.code:
+            self.code[operation.room] = digests.of_code(*(ROOT / room for room in {*SHARED_ROOMS, operation.room}))
+        above = {step: self._key(step) for step in {*inputs.values(), *((model or "").split("/")[:1])} if step}
+        values = settings.model_dump(mode="json")
+        if files is not None:
+            values.pop("examples", None)  # a moved file with the same bytes is the same file
+        key = digests.of_value(
+            {
+                "operation": [operation.name, operation.version],
+                "settings": values,
+                "inputs": {k: above[v] for k, v in inputs.items()},
+                "model": [model, above.get((model or "").split("/")[0])],
+                "label": label,
+                "files": sorted((files or {}).values()),
+                "code": self.code[operation.room],
+                "seed": self.recipe.seed,
+                "environment": dict(self.environment),
+            }
+        )
+        self.steps.append(Step(name, operation, settings, key, inputs, model, label))
+
+    def _key(self, step: str) -> str:
+        return self.source.digest if step == "base" else next(s.key for s in self.steps if s.name == step)
+
+
+def check_ready(plan: Plan) -> None:
+    """Raise now what would otherwise stop the run at its end: a missing key, an unreadable licence claim."""
+    release = plan.recipe.release
+    if release.sign_with is not None and not signing_key(plan).is_file():
+        raise MissingError(
+            "The recipe signs with a key that does not exist.",
+            received=signing_key(plan),
+            remedy=f"make one with: limpide keys new {signing_key(plan)}",
+        )
+
+
+def signing_key(plan: Plan) -> Path:
+    return Path(plan.path.parent / str(plan.recipe.release.sign_with))

@@ -1,0 +1,153 @@
+"""Run a plan: each step into its own folder, once. What is there is kept, what was interrupted goes on."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from limpide.core import files
+from limpide.core.errors import UsageError, nearest
+from limpide.core.operation import Result, Subject
+from limpide.core.progress import Progress
+from limpide.recipe.plan import Plan, Step
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a recipe's steps live: `<folder>/.limpide/<name>/`, and its releases: `<folder>/releases/`."""
+
+    folder: Path
+    name: str
+
+    @property
+    def root(self) -> Path:
+        return self.folder / ".limpide" / self.name
+
+    @property
+    def releases(self) -> Path:
+        return self.folder / "releases"
+
+    def done(self, step: Step) -> Path:
+        return self.root / "steps" / step.folder
+
+    def partial(self, step: Step) -> Path:
+        return self.root / "partial" / step.folder
+
+    def finished(self, step: Step) -> bool:
+        return (self.done(step) / "result.json").is_file()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Seconds of each step that ran now; kept: steps that were there already."""
+
+    seconds: dict[str, float]
+    kept: tuple[str, ...]
+
+
+def run_steps(plan: Plan, workspace: Workspace, progress: Progress, from_step: str | None = None) -> Ran:
+    """Bring every step's folder into being. from_step: forget this step and all after it first."""
+    if from_step is not None:
+        forget(plan, workspace, from_step)
+    seconds: dict[str, float] = {}
+    kept: list[str] = []
+    with only_one(workspace):
+        for number, step in enumerate(plan.steps, start=1):
+            if workspace.finished(step):
+                kept.append(step.name)
+                continue
+            progress.say(f"[{number}/{len(plan.steps)}] {step.name}: {step.operation.summary}")
+            started = time.monotonic()
+            run_step(step, plan, workspace, progress)
+            seconds[step.name] = time.monotonic() - started
+    return Ran(seconds, tuple(kept))
+
+
+def run_step(step: Step, plan: Plan, workspace: Workspace, progress: Progress) -> Result:
+    """Run one step in its partial folder, then rename the folder: a finished step is whole."""
+    partial = workspace.partial(step)
+    if not step.operation.resumes:
+        shutil.rmtree(partial, ignore_errors=True)
+    with files.clear_write_errors(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    subject = Subject(
+        out=partial,
+        inputs={name: workspace.done(plan.step(of)) for name, of in step.inputs.items()},
+        model=model_folder(step, plan, workspace),
+        label=step.label,
+        seed=plan.recipe.seed,
+    )
+    result = step.operation.run(subject, step.settings, progress)
+    for warning in result.warnings:
+        progress.warn(warning)
+    result.save(partial)
+    done = workspace.done(step)
+    done.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(done, ignore_errors=True)
+    partial.rename(done)
+    return result
+
+
+def model_folder(step: Step, plan: Plan, workspace: Workspace) -> Path | None:
+    if step.model is None:
+        return None
+    if step.model == "base":
+        return plan.source.folder
+    name, _, folder = step.model.partition("/")
+    return Path(workspace.done(plan.step(name)) / folder)
+
+
+def forget(plan: Plan, workspace: Workspace, from_step: str) -> None:
+    """Remove the folders of `from_step` and of every later step. Raises UsageError naming the nearest step."""
+    names = [s.name for s in plan.steps]
+    if from_step not in names:
+        raise UsageError(f"There is no step '{from_step}'.{nearest(from_step, names)}", expected=", ".join(names))
+    for step in plan.steps[names.index(from_step) :]:
+        shutil.rmtree(workspace.done(step), ignore_errors=True)
+        shutil.rmtree(workspace.partial(step), ignore_errors=True)
+
+
+@contextmanager
+def only_one(workspace: Workspace) -> Iterator[None]:
+    """Hold the workspace: two runs of one recipe would write into each other's folders."""
+    lock = workspace.root / "running"
+    with files.clear_write_errors(lock):
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        _take(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _take(lock: Path) -> None:
+    mine = f"{os.getpid()} {psutil.Process().create_time()}"
+    try:
+        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        if _alive(lock):
+            raise UsageError(
+                "Another run of this recipe is at work here.",
+                received=f"process {lock.read_text().split()[0]}",
+                remedy="wait for it to end, or stop it",
+            ) from None
+        lock.write_text(mine)  # its owner was killed
+        return
+    with os.fdopen(descriptor, "w") as file:
+        file.write(mine)
+
+
+def _alive(lock: Path) -> bool:
+    """Is the process that wrote the lock still the one with that number? A number alone may have been given again."""
+    words = lock.read_text().split()
+    if len(words) != 2 or not psutil.pid_exists(int(words[0])):
+        return False
+    try:
+        return abs(psutil.Process(int(words[0])).create_time() - float(words[1])) < 1
+    except psutil.Error:
+        return False

@@ -1,0 +1,84 @@
+"""What a `recipe.yaml` may say. Sections are made from the operations' own settings, so nothing is written twice."""
+
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, StringConstraints, create_model
+
+from limpide.core import catalogue
+from limpide.core.operation import Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+){0,2}([.-][a-z0-9.-]+)?$")]
+Language = Literal["en", "fr"]
+SUITES = tuple(op.name.split(".")[1] for op in catalogue.in_room("audit") if op.name != "audit.compare")
+
+
+class Purpose(Settings):
+    """Declared by the organisation, and shown as declared."""
+
+    intended: str = Field(min_length=1, description="what the model is for")
+    users: str | None = Field(None, description="who will use it")
+    excluded: tuple[str, ...] = Field((), description="uses it is not made for")
+    contact: str | None = Field(None, description="where a person can complain or ask")
+
+
+class Release(Settings):
+    """How the release is signed, approved and written up."""
+
+    licence: str | None = Field(
+        None, description="checked against the base's own licence, which is inherited; leave out to inherit it"
+    )
+    sign_with: str | None = Field(None, description="private key (PEM, P-256), relative to the recipe")
+    approval: Literal["none", "required"] = Field("none", description="required: a named person must approve")
+    languages: tuple[Language, ...] = Field(("en",), min_length=1, description="languages of the card and the report")
+
+
+def _audit_section() -> type[Settings]:
+    """suites and languages, and one optional section of settings a suite."""
+    fields: dict[str, Any] = {
+        "suites": (
+            tuple[Literal[SUITES], ...],  # type: ignore[valid-type]  # the names come from the catalogue
+            Field(SUITES, description="what is measured, on the base and on the result"),
+        ),
+        "languages": (tuple[Language, ...], Field(("en", "fr"), min_length=1, description="languages of the probes")),
+    }
+    for suite in SUITES:
+        settings = catalogue.find(f"audit.{suite}").settings
+        fields[suite] = (settings | None, Field(None, description=f"settings of the {suite} suite"))
+    return cast(type[Settings], create_model("Audit", __base__=Settings, __doc__="What is measured.", **fields))
+
+
+Audit = _audit_section()
+Data = catalogue.find("data.prepare").settings
+Adapt = catalogue.find("adapt.lora").settings
+Export = catalogue.find("optimise.export").settings
+Parity = catalogue.find("optimise.parity").settings
+
+
+class RecipeBase(Settings):
+    """The fields of a recipe that are not an operation's settings."""
+
+    name: Name = Field(description="lowercase letters, digits, dot, dash")
+    version: Version = Field(description="for example 1.0.0")
+    purpose: Purpose = Field(description="what the model is for")
+    base: str = Field(min_length=1, description="alias, folder, .gguf file, or hub:owner/name@revision")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="every random choice follows from it")
+    gates: tuple[str, ...] = Field(
+        (), description="rules that the release must pass, for example: domain.accuracy improves"
+    )
+    release: Release = Field(default_factory=lambda: Release(), description="signing, approval, documents")
+
+
+Recipe = create_model(
+    "Recipe",
+    __base__=RecipeBase,
+    __doc__="A whole recipe.",
+    data=(Data, Field(description="examples, how they are split and checked")),
+    audit=(Audit, Field(default_factory=lambda: Audit(), description="what is measured")),
+    adapt=(
+        cast(Any, Adapt | None),
+        Field(None, description="how the model is adapted; leave out to release the base as it is"),
+    ),
+    optimise=(Export, Field(default_factory=lambda: Export(), description="formats that are written")),
+    parity=(Parity, Field(default_factory=lambda: Parity(), description="how close the served files must be")),
+)

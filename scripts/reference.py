@@ -20,7 +20,7 @@ from limpide.recipe.load import models_in
 from limpide.recipe.schema import Recipe
 
 ROOT = Path(__file__).parent.parent
-SUBCOMMANDS = {"audit": [op.name.split(".")[1] for op in catalogue.in_room("audit") if op.name != "audit.compare"]}
+SUBCOMMANDS = {"audit": catalogue.suites()}
 SUBCOMMANDS |= {"data": ["show"], "keys": ["new"]}
 
 

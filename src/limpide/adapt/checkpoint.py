@@ -11,9 +11,10 @@ from limpide.core import files
 
 if TYPE_CHECKING:
     from limpide.adapt.training import Trainer
+    from limpide.models.model import Precision
 
 NAME = "checkpoint"
-KEPT = ("step", "micro", "seconds", "tokens", "stale", "best_loss", "best_step", "losses", "notes")
+KEPT = ("precision", "step", "micro", "seconds", "tokens", "stale", "best_loss", "best_step", "losses", "notes")
 
 
 def save(folder: Path, state: "Trainer") -> None:
@@ -25,6 +26,8 @@ def save(folder: Path, state: "Trainer") -> None:
             tensors[f"optimiser/{key}/{name}"] = value
     tensors["random"] = torch.get_rng_state()
     new, old, last = folder / f"{NAME}.new", folder / f"{NAME}.old", folder / NAME
+    if old.exists() and not last.exists():  # killed between the two renames below
+        old.rename(last)
     for stale in (new, old):
         shutil.rmtree(stale, ignore_errors=True)
     new.mkdir(parents=True)
@@ -39,7 +42,7 @@ def save(folder: Path, state: "Trainer") -> None:
 
 def load(folder: Path, state: "Trainer") -> bool:
     """Bring `state` to the last whole checkpoint under `folder`. False when there is none."""
-    found = next((p for p in (folder / NAME, folder / f"{NAME}.old") if (p / "state.json").exists()), None)
+    found = _last(folder)
     if found is None:
         return False
     for key, value in files.read_json(found / "state.json").items():
@@ -56,6 +59,17 @@ def load(folder: Path, state: "Trainer") -> bool:
         if keys:
             state.optimiser.state[master] = {k: tensors[f"optimiser/{k}/{name}"] for k in keys}
     return True
+
+
+def precision(folder: Path) -> "Precision | None":
+    """The precision in which the training to resume was begun; None when there is none."""
+    found = _last(folder)
+    kept: Precision | None = None if found is None else files.read_json(found / "state.json").get("precision")
+    return kept
+
+
+def _last(folder: Path) -> Path | None:
+    return next((p for p in (folder / NAME, folder / f"{NAME}.old") if (p / "state.json").exists()), None)
 
 
 def remove(folder: Path) -> None:

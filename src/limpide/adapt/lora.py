@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from limpide.adapt.packing import Pack
     from limpide.adapt.training import Plan, Trainer
     from limpide.data.examples import Example
-    from limpide.models.model import Model
+    from limpide.models.model import Model, Precision
     from limpide.models.prompt import Rendered
 
 
@@ -46,10 +46,11 @@ class LoraSettings(Settings):
 def run(subject: Subject, settings: LoraSettings, progress: Progress) -> Result:
     """Train an adapter on data/train.jsonl. Writes adapter/ (a `peft` folder) and losses.jsonl."""
     from limpide.adapt import checkpoint, training
+    from limpide.data.canary import canary
     from limpide.data.examples import load_examples
-    from limpide.models.model import faster_precision, open_model
+    from limpide.models.model import open_model
 
-    precision = faster_precision() if settings.precision == "auto" else settings.precision
+    precision = _precision(settings, subject.out)
     model = open_model(subject.the_model(), precision=precision)
     if model.kind != "decoder":
         raise ModelError(
@@ -57,8 +58,9 @@ def run(subject: Subject, settings: LoraSettings, progress: Progress) -> Result:
             remedy="leave out 'adapt' from the recipe, or choose a decoder (see: limpide families)",
         )
     examples = load_examples(subject.input("data") / "train.jsonl")
-    rendered = _render_all(model, examples, settings, subject)
-    rows, kept_aside = _validation(rendered, settings, subject.seed)
+    rows, kept_aside = _validation(_render_all(model, examples), settings, subject.seed)
+    if settings.canary:  # never kept aside: it is there to be learnt
+        rows += _render_all(model, [canary(subject.seed)])
     packs = _pack(rows, settings, subject.seed)
     plan = _plan(settings, packs, subject.seed)
     network = adapted_network(model, settings, subject.seed)
@@ -72,17 +74,28 @@ def run(subject: Subject, settings: LoraSettings, progress: Progress) -> Result:
     save_adapter(state, subject.out / "adapter", model)
     files.write_jsonl(subject.out / "losses.jsonl", state.losses)
     checkpoint.remove(subject.out)
-    facts = _facts(state, settings, model, rows, len(kept_aside))
+    facts = _facts(state, settings, model, rows)
+    facts |= {"validation_rows": len(kept_aside), "truncated_rows": _truncated(rows, packs)}
     return Result(facts=facts, warnings=tuple(state.notes))
 
 
-def _render_all(model: Model, examples: Sequence[Example], settings: LoraSettings, subject: Subject) -> list[Rendered]:
-    from limpide.data.canary import canary
+def _precision(settings: LoraSettings, folder: Path) -> Precision:
+    """The precision asked for; a run that goes on keeps the one it was begun in, however this machine now measures."""
+    from limpide.adapt import checkpoint
+    from limpide.models.model import faster_precision
+
+    if settings.precision != "auto":
+        return settings.precision
+    return checkpoint.precision(folder) or faster_precision()
+
+
+def _render_all(model: Model, examples: Sequence[Example]) -> list[Rendered]:
     from limpide.models.prompt import render_example
 
-    planted = [*examples, canary(subject.seed)] if settings.canary else list(examples)
-    rendered = [render_example(model, example) for example in planted]
-    long = [(e, len(r.ids)) for e, r in zip(planted, rendered, strict=True) if len(r.ids) > model.context]
+    if not examples:
+        raise DataError("There is no training row.", remedy="give data.examples more rows, or hold fewer out")
+    rendered = [render_example(model, example) for example in examples]
+    long = [(e, len(r.ids)) for e, r in zip(examples, rendered, strict=True) if len(r.ids) > model.context]
     if long:
         raise DataError(
             f"{len(long)} training rows are longer than the model's context of {model.context} tokens.",
@@ -111,6 +124,15 @@ def _pack(rows: list[Rendered], settings: LoraSettings, seed: int) -> list[Pack]
     from limpide.adapt.packing import pack
 
     return pack(random.Random(seed).sample(rows, len(rows)), settings.pack_tokens)
+
+
+def _truncated(rows: list[Rendered], packs: list[Pack]) -> int:
+    """Rows that are not whole in the packs trained on."""
+    from collections import Counter
+
+    from limpide.adapt.packing import conversations
+
+    return (Counter(r.ids for r in rows) - Counter(conversations(packs))).total()
 
 
 def _order(packs: list[Pack], seed: int) -> Callable[[int], list[Pack]]:
@@ -152,10 +174,11 @@ def adapted_network(model: Model, settings: LoraSettings, seed: int) -> Any:
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
+        fan_in_fan_out=model.family.transposed,
     )
     model.network.requires_grad_(False)
     network = get_peft_model(model.network, config, autocast_adapter_dtype=False)
-    network.train()
+    network.eval()  # no dropout: the loss of a step must not depend on how the step is cut
     return network
 
 
@@ -170,9 +193,12 @@ def save_adapter(state: Trainer, folder: Path, model: Model) -> None:
     state.network.peft_config["default"].base_model_name_or_path = f"sha256:{model.digest}"
     state.network.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's card template is full of blanks; ours is the release's
+    config = files.read_json(folder / "adapter_config.json")
+    config["target_modules"].sort()  # peft writes a set, in another order each time
+    files.write_json(folder / "adapter_config.json", config)
 
 
-def _facts(state: Trainer, settings: LoraSettings, model: Model, rows: list[Rendered], held: int) -> dict[str, Any]:
+def _facts(state: Trainer, settings: LoraSettings, model: Model, rows: list[Rendered]) -> dict[str, Any]:
     trainable = sum(m.numel() for m in state.masters.values())
     total = sum(p.numel() for p in model.network.parameters())
     return {
@@ -182,17 +208,15 @@ def _facts(state: Trainer, settings: LoraSettings, model: Model, rows: list[Rend
         "learning_rate": settings.learning_rate,
         "precision": model.precision,
         "rows": len(rows),
-        "validation_rows": held,
         "row_tokens": sum(len(r.ids) for r in rows),
         "trained_tokens": sum(sum(r.trained) for r in rows),
         "longest_row_tokens": max(len(r.ids) for r in rows),
-        "truncated_rows": 0,
         "steps": state.step,
         "steps_planned": state.plan.steps,
         "epochs_planned": settings.epochs,
         "epochs_done": state.step / state.plan.steps_per_epoch,
-        "best_step": state.best_step or state.step,
-        "best_held_out_loss": None if not state.best else state.best_loss,
+        "best_step": state.best_step if state.best else state.step,
+        "best_held_out_loss": state.best_loss,
         "tokens_seen": state.tokens,
         "seconds": round(state.seconds, 2),
         "tokens_per_second": round(state.tokens / state.seconds, 1) if state.seconds else None,

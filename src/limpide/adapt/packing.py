@@ -4,8 +4,9 @@ A pack is one row of the batch. Its attention mask is block-diagonal and its pos
 conversation, so a packed conversation gives the same logits as one alone (tests/parity/test_packing.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 
@@ -72,6 +73,13 @@ def _join(conversations: Sequence[Rendered]) -> Pack:
         segments += [number] * size
         trained += conversation.trained
     return Pack(tuple(ids), tuple(positions), tuple(segments), tuple(trained))
+
+
+def conversations(packs: Sequence[Pack]) -> Iterator[tuple[int, ...]]:
+    """The ids of each conversation in the packs, taken apart again."""
+    for item in packs:
+        for _, places in groupby(range(len(item)), key=item.segments.__getitem__):
+            yield tuple(item.ids[place] for place in places)
 
 
 def collate(packs: Sequence[Pack], pad: int) -> Batch:

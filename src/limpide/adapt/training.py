@@ -60,6 +60,7 @@ class Trainer:
     family: Family
     plan: Plan
     pad: int
+    precision: str
     weights: dict[str, torch.nn.Parameter]
     masters: dict[str, torch.Tensor]
     optimiser: torch.optim.AdamW
@@ -69,7 +70,7 @@ class Trainer:
     tokens: int = 0
     stale: int = 0
     best: dict[str, torch.Tensor] = field(default_factory=dict)
-    best_loss: float = math.inf
+    best_loss: float | None = None
     best_step: int = 0
     losses: list[dict[str, float | int | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -82,7 +83,8 @@ def trainer(network: Any, family: Family, plan: Plan, pad: int, micro: int | Non
     optimiser = torch.optim.AdamW(
         list(masters.values()), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.999)
     )
-    return Trainer(network, family, plan, pad, weights, masters, optimiser, micro or plan.packs_per_step)
+    precision = str(network.dtype).removeprefix("torch.")
+    return Trainer(network, family, plan, pad, precision, weights, masters, optimiser, micro or plan.packs_per_step)
 
 
 def train(
@@ -114,19 +116,32 @@ def train(
             if time.monotonic() - saved > state.plan.checkpoint_seconds:
                 checkpoint.save(folder, state)
                 saved = time.monotonic()
+    if state.best and state.best_step == 0:
+        state.notes.append("training never lowered the validation loss: the adapter changes nothing")
     _copy(state.best or state.masters, state.masters)
     _publish(state)
 
 
 def _timed_step(state: Trainer, packs: Sequence[Pack]) -> tuple[float, int, float]:
     started = time.perf_counter()
+    loss = _in_memory(state, lambda: _gradients(state, packs))
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"The training loss is not a number at step {state.step + 1}.",
+            received=loss,
+            remedy="lower adapt.learning_rate in the recipe, or set adapt.precision: float32",
+        )
+    _update(state)
+    return loss, sum(map(len, packs)), time.perf_counter() - started
+
+
+def _in_memory(state: Trainer, work: Callable[[], float]) -> float:
+    """The result of `work`, begun again with half the packs at a time as often as memory runs out."""
     while True:
         try:
-            loss = _update(state, packs)
-            break
+            return work()
         except (RuntimeError, MemoryError) as error:
             _halve(state, error)
-    return loss, sum(map(len, packs)), time.perf_counter() - started
 
 
 def _halve(state: Trainer, error: Exception) -> None:
@@ -141,9 +156,8 @@ def _halve(state: Trainer, error: Exception) -> None:
             remedy="lower adapt.pack_tokens or adapt.rank in the recipe, or close other programs",
         ) from error
     state.micro = max(1, state.micro // 2)
-    note = f"memory ran out: {state.micro} packs at a time from step {state.step}, the step itself unchanged"
-    state.notes.append(note)
-    state.optimiser.zero_grad()
+    at_once = "1 pack" if state.micro == 1 else f"{state.micro} packs"
+    state.notes.append(f"memory ran out: {at_once} at a time after step {state.step}, the steps themselves unchanged")
 
 
 def _step_packs(state: Trainer, packs: Sequence[Pack]) -> Sequence[Pack]:
@@ -151,10 +165,12 @@ def _step_packs(state: Trainer, packs: Sequence[Pack]) -> Sequence[Pack]:
     return packs[first : first + state.plan.packs_per_step]
 
 
-def _update(state: Trainer, packs: Sequence[Pack]) -> float:
-    """One optimiser step. Micro-batches add up their summed losses, so how the step is cut changes nothing."""
-    for group in state.optimiser.param_groups:
-        group["lr"] = state.plan.rate(state.step)
+def _gradients(state: Trainer, packs: Sequence[Pack]) -> float:
+    """Loss of a step, its gradients added to the masters in float32.
+
+    Micro-batches add up their summed losses, so how the step is cut changes nothing.
+    """
+    state.optimiser.zero_grad()
     for weight in state.weights.values():
         weight.grad = None
     batches = [collate(packs[i : i + state.micro], state.pad) for i in range(0, len(packs), state.micro)]
@@ -164,12 +180,25 @@ def _update(state: Trainer, packs: Sequence[Pack]) -> float:
         loss = summed_loss(state.network, state.family, batch) / trained
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         total += loss.item()
-    for name, weight in state.weights.items():
-        state.masters[name].grad = None if weight.grad is None else weight.grad.float()
+        for name, weight in state.weights.items():
+            _add_gradient(state.masters[name], weight)
+    return total
+
+
+def _add_gradient(master: torch.Tensor, weight: torch.nn.Parameter) -> None:
+    if weight.grad is not None:
+        gradient = weight.grad.float()
+        master.grad = gradient if master.grad is None else master.grad + gradient
+        weight.grad = None
+
+
+def _update(state: Trainer) -> None:
+    """One optimiser step from the masters' gradients."""
+    for group in state.optimiser.param_groups:
+        group["lr"] = state.plan.rate(state.step)
     torch.nn.utils.clip_grad_norm_(list(state.masters.values()), 1.0)
     state.optimiser.step()
     _publish(state)
-    return total
 
 
 def _publish(state: Trainer) -> None:
@@ -220,8 +249,14 @@ def _record_best(state: Trainer, held_out: Sequence[Pack]) -> float | None:
     """Held-out loss now; the weights are kept when it is the lowest so far."""
     if not held_out:
         return None
-    loss = mean_loss(state, held_out)
-    if loss < state.best_loss:
+    loss = _in_memory(state, lambda: mean_loss(state, held_out))
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"The validation loss is not a number after step {state.step}.",
+            received=loss,
+            remedy="lower adapt.learning_rate in the recipe, or set adapt.precision: float32",
+        )
+    if state.best_loss is None or loss < state.best_loss:
         state.best_loss, state.best_step, state.stale = loss, state.step, 0
         state.best = {name: m.detach().clone() for name, m in state.masters.items()}
     else:

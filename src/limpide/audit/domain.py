@@ -44,14 +44,14 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
     from limpide.models import prompt, scoring
 
     folder = subject.input("data")
-    examples = _read(folder)
+    examples = read_questions(folder)
     model = open_subject(subject, settings)
     everything = [example for _, example in examples]
     answers, allowed = greedy_answers(model, everything, settings.max_new_tokens, progress)
     requests = [prompt.answer_request(model, example) for example in everything]
     scores = scoring.score(model, requests, progress)
     items = [
-        _item(part, example, answer, score)
+        domain_item(part, example, answer, score)
         for (part, example), answer, score in zip(examples, answers, scores, strict=True)
     ]
     made = specs(allowed)
@@ -124,8 +124,10 @@ def _is_in_number(text: str, at: int) -> bool:
     return text[at] == "-" and after.isdigit() and not before.isalnum()
 
 
-def _item(part: str, example: Example, answer: str, score: Any) -> Item:
+def domain_item(part: str, example: Example, answer: str, score: Any | None) -> Item:
+    """One question asked. score: of the expected answer; None where the engine gives no likelihoods."""
     expected = example.answer
+    likelihood = {} if score is None else {"log_likelihood": score.log_likelihood, "tokens": float(score.tokens)}
     return Item(
         id=example.id,
         cluster=example.topic or example.group or example.id,
@@ -133,8 +135,7 @@ def _item(part: str, example: Example, answer: str, score: Any) -> Item:
         metric={
             "exact": float(answer.strip() == expected.strip()),
             "normalised": float(normalise(answer) == normalise(expected)),
-            "log_likelihood": score.log_likelihood,
-            "tokens": float(score.tokens),
+            **likelihood,
         },
         shown={"prompt": _last_question(example), "expected": expected, "answer": answer, "topic": example.topic},
     )
@@ -148,7 +149,8 @@ def _names(folder: Path) -> list[str]:
     return [name for name in (f"{HELD_OUT}.jsonl", f"{UNSEEN}.jsonl") if (folder / name).is_file()]
 
 
-def _read(folder: Path) -> list[tuple[str, Example]]:
+def read_questions(folder: Path) -> list[tuple[str, Example]]:
+    """(slice, example) of everything that was kept out of training. Raises DataError when nothing was held out."""
     held_out: Sequence[Example] = load_examples(folder / f"{HELD_OUT}.jsonl")
     if not held_out:
         raise DataError(

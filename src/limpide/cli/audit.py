@@ -9,7 +9,8 @@ from cyclopts import App, Parameter
 
 from limpide.cli.output import Json, print_json, print_rows, progress
 from limpide.core import catalogue
-from limpide.core.errors import UsageError
+from limpide.core.errors import ModelError, UsageError
+from limpide.core.files import clear_write_errors
 from limpide.core.measure import Measure
 from limpide.core.operation import Operation, Subject
 
@@ -35,8 +36,19 @@ def command(operation: Operation) -> Callable[..., None]:
             raise UsageError(f"{out} exists.", remedy="name a folder that does not exist yet")
         shown = progress(as_json)
         source = resolve(model, shown)
+        if source.kind == "adapter":
+            raise ModelError(
+                f"{model} is an adapter; what is measured is a whole model.",
+                remedy="merge it into its base first (`limpide run` does, and measures both)",
+            )
         inputs = {} if data is None else {"data": data}
-        with tempfile.TemporaryDirectory(dir=out.parent if out else None) as made:
+        if out is not None:
+            with clear_write_errors(out):
+                out.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            clear_write_errors(out or Path(tempfile.gettempdir()) / "audit"),
+            tempfile.TemporaryDirectory(dir=out.parent if out else None) as made,
+        ):
             subject = Subject(Path(made), inputs, source.folder, source.ref, seed)
             result = operation.run(subject, settings or operation.settings(), shown)
             result.save(subject.out)
@@ -60,6 +72,5 @@ def in_words(measure: Measure) -> str:
     return f"{measure.value:.4g}{interval} {measure.unit} (n = {measure.n})"
 
 
-for _operation in catalogue.in_room("audit"):
-    if _operation.name != "audit.compare":
-        app.command(command(_operation), name=_operation.name.split(".")[1])
+for _suite in catalogue.suites():
+    app.command(command(catalogue.find(f"audit.{_suite}")), name=_suite)

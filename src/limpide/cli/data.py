@@ -34,7 +34,8 @@ def show(
     from limpide.models.sources import resolve
 
     reading = read_examples(examples)
-    tokenizer, stop_ids = open_tokenizer(resolve(model, progress(as_json)).folder)
+    source = resolve(model, progress(as_json))
+    tokenizer, stop_ids = open_tokenizer(source.base or source.folder)
     for example in reading.examples[: max(0, rows)]:
         rendered = render(tokenizer, example.messages, stop_ids)
         pieces = [tokenizer.decode([i]) for i in rendered.ids]

@@ -1,6 +1,5 @@
 """`limpide init`: a commented recipe from a few answers."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,11 +7,12 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from pydantic import Field, ValidationError
 
-from limpide.cli.output import Json, print_json
+from limpide.cli.output import Json, ask, print_json
 from limpide.core import digests, files
 from limpide.core.errors import UsageError
 from limpide.core.operation import Settings
 
+LONGEST_NAME = 80  # characters, as the recipe's schema has it
 TEMPLATE = """\
 # Run it with: limpide run {file}
 # Every key is explained in docs/reference.md.
@@ -59,12 +59,14 @@ release:
 class Answers(Settings):
     """What a recipe needs to know. A description is the question; a default is the answer of an empty line."""
 
-    name: str = Field("my-assistant", description="name of the assistant (lowercase, dashes)")
-    intended: str = Field("Answer questions on our procedures.", description="what it is for, in one sentence")
-    users: str = Field("our employees", description="who will use it")
-    contact: str = Field("contact@example.org", description="where a person can complain or ask")
-    examples: str = Field("examples.jsonl", description="file of examples (.jsonl, .json, .csv)")
-    base: str = Field("smollm2-135m-instruct", description="base model")
+    name: str = Field("my-assistant", min_length=1, description="name of the assistant (lowercase, dashes)")
+    intended: str = Field(
+        "Answer questions on our procedures.", min_length=1, description="what it is for, in one sentence"
+    )
+    users: str = Field("our employees", min_length=1, description="who will use it")
+    contact: str = Field("contact@example.org", min_length=1, description="where a person can complain or ask")
+    examples: str = Field("examples.jsonl", min_length=1, description="file of examples (.jsonl, .json, .csv)")
+    base: str = Field("smollm2-135m-instruct", min_length=1, description="base model")
     language: Literal["en", "fr"] = Field("en", description="language of the card and the report (en, fr)")
 
 
@@ -103,7 +105,7 @@ def asked(answers: Answers) -> Answers:
     found = answers.model_dump()
     for name, field in Answers.model_fields.items():
         if name not in answers.model_fields_set:
-            found[name] = input(f"{field.description} [{field.default}]: ").strip() or field.default
+            found[name] = ask(f"{field.description} [{field.default}]: ") or field.default
     try:
         return Answers.model_validate(found)
     except ValidationError as error:
@@ -112,13 +114,20 @@ def asked(answers: Answers) -> Answers:
 
 
 def recipe_text(path: Path, answers: Answers) -> str:
-    """The recipe as YAML. Every answer is quoted by JSON's rules, which are YAML's too."""
-    quoted = {name: json.dumps(value, ensure_ascii=False) for name, value in answers.model_dump().items()}
+    """The recipe as YAML, every answer quoted: the name may be `123` or `null`, a sentence may hold anything."""
+    name = digests.slug(answers.name).lstrip(".-")[:LONGEST_NAME] or "unnamed"
+    values = answers.model_dump() | {"name": name}
     key = "keys/release.pem"
     return TEMPLATE.format(
-        **quoted | {"name": digests.slug(answers.name), "language": answers.language},
-        file=path,
+        **{of: quoted(value) for of, value in values.items()},
+        file=quoted(str(path))[1:-1],
         key=key,
-        key_path=path.parent / key,
+        key_path=quoted(str(path.parent / key))[1:-1],
         formats='[safetensors, "gguf:f16", "gguf:q8_0"]',
     )
+
+
+def quoted(text: str) -> str:
+    """A YAML scalar in double quotes, on one line: printable characters as they are, the others escaped."""
+    escaped = ("\\" + c if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
+    return f'"{"".join(escaped)}"'

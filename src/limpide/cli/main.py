@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
+from pydantic import ValidationError
 
 from limpide import __version__
 from limpide.cli.output import exit_codes
-from limpide.core.errors import UsageError, nearest
+from limpide.core.errors import UsageError
 
 HELP = """Open an open-weight language model: audit it, adapt it, compare it with its base, sign it, serve it.
 
@@ -52,11 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
-    """cyclopts' complaint as ours, with the nearest command and where to read more."""
+    """cyclopts' complaint, which names the nearest command or option, as ours, with where to read more."""
     words = [a for a in arguments if not a.startswith("-")]
     command = words[0] if words and words[0] in COMMANDS else ""
-    suggestion = nearest(words[0], list(COMMANDS)) if words and not command else ""
-    return UsageError(str(error).strip() + suggestion, remedy=f"limpide {command} --help".replace("  ", " "))
+    what = str(error).strip()
+    if isinstance(error.__cause__, ValidationError):  # a settings model said no; pydantic's own text is for programmers
+        faults = error.__cause__.errors()
+        options = (f"--{str(f['loc'][0]).replace('_', '-')}: {f['msg']}, received {f['input']!r}" for f in faults)
+        what = "; ".join(options) + "."
+    return UsageError(what, remedy=f"limpide {command} --help".replace("  ", " "))
 
 
 if __name__ == "__main__":

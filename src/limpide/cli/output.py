@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -33,7 +33,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in rows:
-        table.add_row(label, escape(value))
+        table.add_row(escape(label), escape(value))
     Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
 
 
@@ -44,19 +44,25 @@ def escape(text: str) -> str:
     return rich_escape(text)
 
 
+def ask(question: str) -> str:
+    """The answer a person types. The end of input (Ctrl-D) stops the program, as Ctrl-C does."""
+    try:
+        return input(question).strip()
+    except EOFError:
+        raise KeyboardInterrupt from None
+
+
 @contextmanager
 def exit_codes(as_json: bool) -> Iterator[None]:
     """Turn what is raised inside into a message on standard error and the exit code scripts rely on."""
     try:
         yield
     except LimpideError as error:
-        if as_json:
-            print(json.dumps(error.record(), ensure_ascii=False), file=sys.stderr)
-        else:
-            print("\n".join(error.lines()), file=sys.stderr)
+        _print_error(error, as_json)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        print("Stopped. What was finished is kept: the same command goes on from there.", file=sys.stderr)
+        stopped = LimpideError("Stopped. What was finished is kept: the same command goes on from there.")
+        _print_error(stopped, as_json, {"error": "Interrupted", "exit_code": INTERRUPTED})
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
@@ -64,10 +70,16 @@ def exit_codes(as_json: bool) -> Iterator[None]:
     except Exception as error:
         if os.environ.get("LIMPIDE_DEBUG"):
             raise
-        kind = type(error).__name__
-        print(
-            f"A fault in Limpide: {kind}: {error}\n"
-            "  to do:    run it again with LIMPIDE_DEBUG=1 and report what it prints",
-            file=sys.stderr,
+        fault = LimpideError(
+            f"A fault in Limpide: {type(error).__name__}: {error}",
+            remedy="run it again with LIMPIDE_DEBUG=1 and report what it prints",
         )
-        raise SystemExit(LimpideError.exit_code) from None
+        _print_error(fault, as_json)
+        raise SystemExit(fault.exit_code) from None
+
+
+def _print_error(error: LimpideError, as_json: bool, instead: Mapping[str, object] | None = None) -> None:
+    if as_json:
+        print(json.dumps({**error.record(), **(instead or {})}, ensure_ascii=False), file=sys.stderr)
+    else:
+        print("\n".join(error.lines()), file=sys.stderr)

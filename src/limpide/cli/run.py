@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from limpide.cli.output import Json, print_json, print_rows, progress
+from limpide.cli.output import Json, ask, print_json, print_rows, progress
 from limpide.core.errors import UsageError
 
 
@@ -40,7 +40,7 @@ def run(
         Do not ask before forgetting finished steps.
     """
     started = time.monotonic()
-    from limpide.recipe.finish import finish
+    from limpide.recipe.finish import finish, refuse_remade
     from limpide.recipe.load import load_recipe
     from limpide.recipe.plan import check_ready, make_plan
     from limpide.recipe.run import Workspace, run_steps
@@ -52,11 +52,13 @@ def run(
     if dry_run:
         _print_plan(plan, workspace, as_json)
         return
-    check_ready(plan)
+    password = os.environ.get("LIMPIDE_KEY_PASSWORD")
+    check_ready(plan, password)
+    refuse_remade(plan, workspace, from_step)
     if from_step is not None and not yes:
         _confirm(from_step)
     ran = run_steps(plan, workspace, shown, from_step)
-    finished = finish(plan, workspace, os.environ.get("LIMPIDE_KEY_PASSWORD"))
+    finished = finish(plan, workspace, password)
     _print_end(plan, finished, ran, time.monotonic() - started, as_json)
 
 
@@ -73,7 +75,7 @@ def _confirm(from_step: str) -> None:
 
     if not sys.stdin.isatty():
         raise UsageError(f"--from {from_step} forgets finished steps.", remedy="add --yes to agree")
-    if input(f"Forget '{from_step}' and every later step? [y/N] ").strip().lower() not in ("y", "yes", "o", "oui"):
+    if ask(f"Forget '{from_step}' and every later step? [y/N] ").lower() not in ("y", "yes", "o", "oui"):
         raise UsageError("Nothing was forgotten.")
 
 

@@ -14,6 +14,7 @@ CATALOGUE: dict[str, str] = {
     "audit.retention": "limpide.audit.retention",
     "audit.memorisation": "limpide.audit.memorisation",
     "audit.compare": "limpide.audit.compare",
+    "audit.served": "limpide.audit.served",
     "adapt.lora": "limpide.adapt.lora",
     "optimise.export": "limpide.optimise.export",
     "optimise.parity": "limpide.optimise.parity",
@@ -34,6 +35,11 @@ def find(name: str) -> Operation:
 
 def every() -> list[Operation]:
     return [find(name) for name in CATALOGUE]
+
+
+def suites() -> list[str]:
+    """Short names of the audits that look at one model: what a recipe lists and `limpide audit` offers."""
+    return [op.name.split(".")[1] for op in in_room("audit") if "scores" in op.needs]
 
 
 def in_room(room: str) -> list[Operation]:

@@ -24,7 +24,7 @@ Need = Literal["generates", "scores", "gradients", "activations"]
 class Settings(BaseModel):
     """Base of every settings model: immutable, unknown keys are errors, each field has a description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -195,9 +195,11 @@ def gate_fact(rule: str, evidence: Evidence, language: Language) -> str | None:
     """What was seen of the measure that a rule speaks about, in numbers; None when the rule is not understood."""
     rest = rule.strip().partition(" ")[2]
     if rest.startswith(("is above", "is below")):
-        measure = next((m for m in evidence.measures if m.subject == "result" and concerns(rule, m)), None)
-        if measure is None or measure.value is None:
+        found = [m for m in evidence.measures if m.subject != "base" and concerns(rule, m)]
+        if not found or any(m.value is None for m in found):
             return None
+        worst = min if rest.startswith("is above") else max  # of the merged result and the file that is served
+        measure = worst(found, key=lambda m: m.value or 0.0)
         interval = language.interval(measure.low, measure.high, measure.unit, measure.level)
         value = language.value(measure.value, measure.unit)
         return language.say("gate.level", value=f"{value} ({interval})" if interval else value)

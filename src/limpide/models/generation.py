@@ -1,6 +1,7 @@
 """Greedy answers to many conversations at once."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,7 +9,8 @@ import torch
 from limpide.core.errors import ModelError
 from limpide.core.progress import Progress, Quiet
 from limpide.data.examples import Message
-from limpide.models.prompt import prompt_ids
+from limpide.models.families.registry import plain
+from limpide.models.prompt import prompt_ids, refuse_special_tokens, source_of
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
@@ -56,7 +58,8 @@ def generate(
 
 def _prompt(model: "Model", messages: Sequence[Message]) -> list[int]:
     if model.kind == "encoder-decoder":
-        return list(model.tokenizer("\n".join(m.content for m in messages))["input_ids"])
+        refuse_special_tokens(model.tokenizer, messages)
+        return list(model.tokenizer(source_of(messages))["input_ids"])
     return prompt_ids(model.tokenizer, messages)
 
 
@@ -69,17 +72,27 @@ def _batch(model: "Model", prompts: list[list[int]], max_new_tokens: int) -> lis
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    written: Any = model.network.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        generation_config=_greedy(model, pad, max_new_tokens),
-    )
+    greedy = _greedy(model, pad, max_new_tokens)
+    with _no_defaults(plain(model.network)) as network:
+        written = network.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
     start = 0 if model.kind == "encoder-decoder" else width
     return [str(text) for text in model.tokenizer.batch_decode(written[:, start:], skip_special_tokens=True)]
 
 
+@contextlib.contextmanager
+def _no_defaults(network: Any) -> Iterator[Any]:
+    """Set the model's own generation defaults aside: transformers fills in what ours leaves open with them."""
+    from transformers import GenerationConfig
+
+    own, network.generation_config = network.generation_config, GenerationConfig()
+    try:
+        yield network
+    finally:
+        network.generation_config = own
+
+
 def _greedy(model: "Model", pad: int, max_new_tokens: int) -> Any:
-    """A generation configuration of our own: the model's defaults may sample or penalise."""
+    """The most likely token each time, to the first end token."""
     from transformers import GenerationConfig
 
     return GenerationConfig(

@@ -68,14 +68,15 @@ def open_model(folder: Path, *, precision: Precision = "float32", adapter: Path 
 
 
 def open_tokenizer(folder: Path) -> tuple[Any, tuple[int, ...]]:
-    """(tokenizer, stop ids) of a decoder folder, without its weights."""
+    """(tokenizer, stop ids) of a decoder folder, as `open_model` gives them, without its weights."""
     safety.check_folder(folder)
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    return with_template(tokenizer, family_of(config).kind), _stop_ids(config, tokenizer)
+        generation = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").is_file() else None
+    return with_template(tokenizer, family_of(config).kind), _stop_ids(generation, config, tokenizer)
 
 
 def _stop_ids(*holders: Any) -> tuple[int, ...]:
@@ -94,10 +95,9 @@ def _load(folder: Path, family: Family, dtype: torch.dtype) -> Any:
         "encoder": transformers.AutoModelForMaskedLM,
         "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
     }
+    options = {"trust_remote_code": False, "local_files_only": True, "use_safetensors": True}
     try:
-        return classes[family.kind].from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, local_files_only=True, use_safetensors=True
-        )
+        network, found = classes[family.kind].from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(
             f"The model in {folder} cannot be loaded.",
@@ -105,13 +105,30 @@ def _load(folder: Path, family: Family, dtype: torch.dtype) -> Any:
             expected=f"a {family.title} folder with config.json and safetensors weights",
             remedy=f"look at it with: limpide open {folder}",
         ) from error
+    missing = sorted(found["missing_keys"])
+    if missing:  # transformers would fill them with random numbers
+        raise ModelError(
+            f"The weights in {folder} are not whole.",
+            received=f"{len(missing)} weights are missing: {', '.join(missing[:5])}",
+            expected=f"every weight of a {family.title} model",
+            remedy="download the model again",
+        )
+    return network
 
 
 def _with_adapter(network: Any, adapter: Path) -> Any:
     safety.check_folder(adapter)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(network, str(adapter))
+    try:
+        return PeftModel.from_pretrained(network, str(adapter))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"The adapter in {adapter} does not fit this model.",
+            received=str(error).splitlines()[0][:300],
+            expected="an adapter that was trained on this very model",
+            remedy=f"look which base it names in {adapter / 'adapter_config.json'}",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def render(tokenizer: Any, messages: Sequence[Message], stop_ids: Sequence[int])
     """Render a conversation whose last message is the assistant's, with its loss mask.
 
     Trained tokens are each assistant turn from its first token through the first stop token.
-    The part before the last answer is encoded alone, as it will be when the model is asked.
+    The ids up to the last answer are `prompt_ids`, what the model is given when it is asked.
     Raises DataError: no trained token, all trained, missing end token, doubled BOS, special token in a message.
     """
     refuse_special_tokens(tokenizer, messages)
@@ -75,10 +75,8 @@ def render(tokenizer: Any, messages: Sequence[Message], stop_ids: Sequence[int])
             expected="the rendered answer to continue the rendered prompt",
             remedy="use a template whose generation prompt is a prefix of the full conversation",
         )
-    head, head_offsets = _encode_with_offsets(tokenizer, before)
-    tail, tail_offsets = _encode_with_offsets(tokenizer, text[len(before) :])
-    offsets = head_offsets + [(a + len(before), b + len(before)) for a, b in tail_offsets]
-    ids = head + tail
+    head = encode(tokenizer, before)
+    ids, offsets = _encode_after(tokenizer, head, before, text)
     _refuse_doubled_bos(tokenizer, ids)
     turns = _turns(tokenizer, messages, text)
     trained, roles = _mask(ids, offsets, turns, stop_ids, len(head))
@@ -117,8 +115,14 @@ def answer_request(model: Any, example: Example) -> Any:
     return Request(example.id, rendered.ids[:start], rendered.ids[start:last])
 
 
+def source_of(messages: Sequence[Message]) -> str:
+    """What an encoder–decoder reads: the messages, a line each."""
+    return "\n".join(m.content for m in messages)
+
+
 def _render_pair(tokenizer: Any, example: Example) -> Rendered:
-    source_text = "\n".join(m.content for m in example.prompt)
+    refuse_special_tokens(tokenizer, example.messages)
+    source_text = source_of(example.prompt)
     source = list(tokenizer(source_text)["input_ids"])
     target = [*encode(tokenizer, example.answer), tokenizer.eos_token_id]
     trained = (False,) * len(source) + (True,) * len(target)
@@ -147,14 +151,15 @@ def refuse_special_tokens(tokenizer: Any, messages: Sequence[Message]) -> None:
         found = pattern.search(message.content) if pattern else None
         if found:
             raise DataError(
-                f"A {message.role} message contains the control token {found.group()!r}.",
+                f"{'An' if message.role == 'assistant' else 'A'} {message.role} message contains the control token {found.group()!r}.",
                 received=message.content[max(0, found.start() - 30) : found.end() + 30],
                 remedy="remove it from the text: it would be read as the end of the turn",
             )
 
 
 def _special_pattern(tokenizer: Any) -> re.Pattern[str] | None:
-    tokens = sorted({t for t in tokenizer.all_special_tokens if len(t) > 1}, key=len, reverse=True)
+    control = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    tokens = sorted((t for t in control.union(tokenizer.all_special_tokens) if len(t) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, tokens))) if tokens else None
 
 
@@ -194,7 +199,8 @@ def _mask(
 ) -> tuple[list[bool], list[str]]:
     trained, roles = [False] * len(ids), ["template"] * len(ids)
     for role, start, end in turns:
-        inside = [i for i, (a, b) in enumerate(offsets) if a >= start and b <= end and b > a]
+        # A tokenizer that trims places gives a space the empty place at its end.
+        inside = [i for i, (a, b) in enumerate(offsets) if a >= start and b <= end and b > start]
         for i in inside:
             roles[i] = role
         if role != "assistant":
@@ -210,6 +216,20 @@ def _mask(
         for i in inside:
             trained[i] = stop is not None and i <= stop
     return trained, roles
+
+
+def _encode_after(tokenizer: Any, head: list[int], before: str, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of `text`, of which the first are `head`, the ids of `before`; and their places in `text`.
+
+    Encoded in one go where that keeps the head, since some tokenizers put a space before any text they are given;
+    in two pieces where the end of the prompt and the start of the answer would merge into one token.
+    """
+    ids, offsets = _encode_with_offsets(tokenizer, text)
+    if ids[: len(head)] == head and all(b <= len(before) for _, b in offsets[: len(head)]):
+        return ids, offsets
+    _, head_offsets = _encode_with_offsets(tokenizer, before)
+    tail, tail_offsets = _encode_with_offsets(tokenizer, text[len(before) :])
+    return head + tail, head_offsets + [(a + len(before), b + len(before)) for a, b in tail_offsets]
 
 
 def _encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:

@@ -87,10 +87,13 @@ def log_probabilities(model: "Model", ids: Sequence[int], last: int) -> torch.Te
 def encode_request(model: "Model", request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(context ids, continuation ids). A token that straddles the boundary belongs to the continuation.
 
-    A decoder's context starts with the tokenizer's own BOS where it adds one, and is never empty.
+    A decoder's context starts with the tokenizer's own BOS, once, where it adds one; text alone is never without
+    a start: the BOS, else the end token. Ids are taken as they are.
     """
+    if isinstance(request.context, tuple) and isinstance(request.continuation, tuple):
+        return request.context, request.continuation
     if not isinstance(request.context, str) or not isinstance(request.continuation, str):
-        return tuple(request.context), tuple(request.continuation)  # type: ignore[arg-type]  # ids are given as a pair
+        raise LimpideError(f"Request '{request.id}' mixes text and token ids.", expected="both of one sort")
     tokenizer = model.tokenizer
     if model.kind == "encoder-decoder":
         target = tokenizer(request.continuation, add_special_tokens=False)["input_ids"]
@@ -99,7 +102,8 @@ def encode_request(model: "Model", request: Request) -> tuple[tuple[int, ...], t
     joint = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = joint["input_ids"], joint["offset_mapping"]
     cut = next((i for i, (_, end) in enumerate(offsets) if end > len(request.context)), len(ids))
-    return tuple(_start(tokenizer, cut == 0)) + tuple(ids[:cut]), tuple(ids[cut:])
+    start = [] if cut and ids[0] == tokenizer.bos_token_id else _start(tokenizer, cut == 0)
+    return (*start, *ids[:cut]), tuple(ids[cut:])
 
 
 def _start(tokenizer: Any, must: bool) -> list[int]:
@@ -119,10 +123,16 @@ def _encode(model: "Model", request: Request, index: int) -> _Encoded:
     item = _Encoded(index, context, continuation)
     if not continuation:
         raise ModelError(f"Request '{request.id}' has an empty continuation, so there is nothing to score.")
-    if len(item) > model.context:
+    if not context and model.kind == "decoder":
+        raise ModelError(
+            f"Request '{request.id}' has an empty context, and a decoder predicts from what comes before.",
+            remedy="start the context with the BOS token, or with any token where the model has none",
+        )
+    length = len(item) + (2 if model.kind == "encoder" else 0)  # [CLS] and [SEP] stand around
+    if length > model.context:
         raise ModelError(
             f"Request '{request.id}' is longer than the model's context.",
-            received=f"{len(item)} tokens",
+            received=f"{length} tokens",
             expected=f"at most {model.context}",
             remedy="shorten it; Limpide never cuts a text in silence",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -60,18 +61,23 @@ def merge(model: Model, base: Path, folder: Path, precision: str) -> Path:
 
     network: Any = model.network
     if hasattr(network, "merge_and_unload"):
-        network = network.merge_and_unload(safe_merge=True)
+        network = network.merge_and_unload()
     dtype = DTYPES[precision]
-    largest = max(float(p.abs().max()) for p in network.parameters())
-    if largest > torch.finfo(dtype).max:
+    largest = [float(p.abs().max()) for p in network.parameters()]  # NaN where a weight is NaN
+    if not all(map(math.isfinite, largest)):
+        raise ModelError(
+            "A weight of the model, or of the adapter, is not a finite number.",
+            remedy="train again with a lower adapt.learning_rate, or take the base model from its publisher again",
+        )
+    if max(largest) > torch.finfo(dtype).max:
         raise ModelError(
             f"A weight is too large for {precision}.",
-            received=f"{largest:.3g}",
+            received=f"{max(largest):.3g}",
             expected=f"at most {torch.finfo(dtype).max:.3g}",
             remedy="set optimise.precision: float32 in the recipe",
         )
     network.to(dtype)
-    network.generation_config.eos_token_id = list(model.stop_ids)
+    _tidy_generation(network.generation_config, model.stop_ids)
     with quiet_transformers(), files.clear_write_errors(folder):
         network.save_pretrained(folder, max_shard_size="4GB")
         model.tokenizer.save_pretrained(folder)
@@ -79,6 +85,14 @@ def merge(model: Model, base: Path, folder: Path, precision: str) -> Path:
         if (base / notice).is_file():
             files.write_bytes(folder / notice, (base / notice).read_bytes())
     return folder
+
+
+def _tidy_generation(config: Any, stop_ids: tuple[int, ...]) -> None:
+    """Every stop id; and no sampling setting in a greedy configuration, which transformers refuses to save."""
+    config.eos_token_id = list(stop_ids)
+    if not config.do_sample:
+        for name in ("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"):
+            setattr(config, name, None)
 
 
 operation = Operation(

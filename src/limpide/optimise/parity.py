@@ -1,27 +1,33 @@
 """The parity certificate: the file that is served behaves as the model that was trained and measured.
 
-Prompt bytes, token ids, stop ids and BOS are compared exactly. Distributions cannot be equal where a runtime rounds
-differently, so their divergence is bounded, format by format, and flips of the greedy text are counted: those at
-near ties apart from real ones.
+Prompt bytes, token ids, stop ids and BOS are compared exactly, with what the training runtime makes of the same
+conversations. Distributions cannot be equal where a runtime rounds differently, so their divergence is bounded, format
+by format; each file must be far nearer to the adapted model than to its base; and flips of the greedy text are counted:
+those at near ties apart from real ones.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from limpide.core import files
+from limpide.core.errors import DataError
 from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress
+
+MOST_LIKELY = 1000  # tokens whose probabilities llama.cpp writes out; all 49 thousand would take 0.7 s a place
+FORCED = 1000.0  # added to a logit, makes its token certain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
 
-    from limpide.data.examples import Example, Message
+    from limpide.data.examples import Example
     from limpide.models.llamacpp import LlamaEngine
     from limpide.models.model import Model
 
@@ -34,9 +40,12 @@ class ParitySettings(Settings):
     merged_divergence: float = Field(1e-3, gt=0, description="limit for the merged folder")
     f16_divergence: float = Field(5e-3, gt=0, description="limit for GGUF F16")
     q8_0_divergence: float = Field(5e-2, gt=0, description="limit for GGUF Q8_0")
-    near_tie: float = Field(0.2, gt=0, description="nats between the two best tokens below which a flip is a near tie")
+    near_tie: float = Field(0.2, gt=0, description="nats between the tokens preferred below which a flip is a near tie")
     flips: float = Field(0.0, ge=0, le=1, description="largest share of answers that may flip away from near ties")
     adapter_effect: float = Field(1e-4, gt=0, description="least divergence from the base that shows the adapter acts")
+    adapter_lost: float = Field(
+        0.25, gt=0, lt=1, description="largest mean divergence from the adapted model, as a share of that from the base"
+    )
 
 
 @dataclass(frozen=True)
@@ -61,30 +70,40 @@ class Probe:
     whole: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Served:
+    """What llama.cpp finds most likely at one place. ids: long[tokens]. logs: float32[tokens], nats."""
+
+    ids: torch.Tensor
+    logs: torch.Tensor
+
+
 def run(subject: Subject, settings: ParitySettings, progress: Progress) -> Result:
     """Compare runtime, merged folder and each GGUF. Writes parity.json; a failed check makes facts['passed'] False."""
     from limpide.models.model import open_model
 
     adapted = subject.inputs.get("adapt")
-    adapter = adapted / "adapter" if adapted else None
     export = subject.input("export")
-    merged = open_model(export / "merged")
-    probes = choose_probes(merged, subject.input("data"), settings.conversations, subject.seed)
+    base = open_model(subject.the_model())
+    probes = choose_probes(base, subject.input("data"), settings.conversations, subject.seed)
     ggufs = sorted((export / "gguf").glob("*.gguf"))
     checks: list[Check] = []
     with progress.task("comparing runtimes", total=2 + len(ggufs)) as task:
-        base = open_model(subject.the_model())
-        checks += template_checks(base, merged)
-        plain = _distributions(base, probes)
-        task.advance()
-        runtime = _distributions(open_model(subject.the_model(), adapter=adapter), probes) if adapter else plain
-        if adapter is not None:
+        plain = runtime = _distributions(base, probes)
+        if adapted is not None:
+            runtime = _distributions(open_model(subject.the_model(), adapter=adapted / "adapter"), probes)
             checks.append(adapter_check(plain, runtime, settings))
+        acts = bool(checks) and checks[0].passed
+        task.advance()
+        merged = open_model(export / "merged")
+        checks += folder_checks(base, merged, probes)
         measured = _distributions(merged, probes)
         checks.append(_divergence_check("merged", runtime, measured, settings.merged_divergence))
+        if acts:
+            checks.append(_kept_check("merged", _rows(runtime, measured), _rows(plain, measured), settings))
         task.advance()
         for path in ggufs:
-            checks += gguf_checks(path, merged, probes, measured, settings)
+            checks += gguf_checks(path, merged, probes, measured, plain if acts else None, settings)
             task.advance()
     record = {"passed": all(c.passed for c in checks), "checks": [asdict(c) for c in checks]}
     files.write_json(subject.out / "parity.json", record)
@@ -97,55 +116,84 @@ def choose_probes(model: Model, data: Path, count: int, seed: int) -> list[Probe
     import random
 
     from limpide.data.examples import load_examples
-    from limpide.models.prompt import render_example
+    from limpide.models.prompt import prompt_text, render_example
 
     chosen: list[Example] = []
     for name in ("held_out", "train"):
         rows = load_examples(data / f"{name}.jsonl")
         chosen += random.Random(f"{seed}/{name}").sample(rows, min(len(rows), count - len(chosen)))
+    if not chosen:
+        raise DataError(
+            "There is no conversation to compare runtimes on.", received=data, expected="rows in train.jsonl"
+        )
     probes = []
     for example in chosen:
         rendered = render_example(model, example)
         last = max(i for i, t in enumerate(rendered.trained) if t) + 1
         start = rendered.answer_start
-        text = prompt_of(model, example.prompt)
+        text = prompt_text(model.tokenizer, example.prompt)
         probes.append(Probe(example, text, rendered.ids[:start], rendered.ids[:last]))
     return probes
 
 
-def prompt_of(model: Model, messages: tuple[Message, ...]) -> str:
-    from limpide.models.prompt import prompt_text
+def folder_checks(base: Model, merged: Model, probes: list[Probe]) -> list[Check]:
+    """The folder asks as the base does, reads as it reads, and stops where it stops."""
+    from limpide.models.prompt import encode
 
-    return prompt_text(model.tokenizer, messages)
-
-
-def template_checks(base: Model, merged: Model) -> list[Check]:
-    """The folder asks as the base does, and stops where the base stops."""
     same = base.tokenizer.chat_template == merged.tokenizer.chat_template
     stops = set(base.stop_ids) == set(merged.stop_ids)
     words = "is the base's, byte for byte" if same else "is not the base's"
     stop_words = f"stop ids are the base's {list(base.stop_ids)}"
     if not stops:
         stop_words = f"stop ids are {list(merged.stop_ids)}, the base's are {list(base.stop_ids)}"
+    vocabulary = merged.tokenizer.get_vocab()
+    moved = sum(vocabulary.get(token) != i for token, i in base.tokenizer.get_vocab().items())
+    differ = sum(tuple(encode(merged.tokenizer, p.text)) != p.prompt for p in probes)
     return [
         Check("chat template", "merged", same, f"The chat template {words}."),
         Check("stop ids", "merged", stops, f"The {stop_words}."),
+        _ids_check("merged", len(probes), differ, moved),
     ]
+
+
+def _ids_check(target: str, prompts: int, differ: int, moved: int, more: str = "") -> Check:
+    sentence = f"{prompts - differ} of {prompts} prompts give the same token ids{more}; "
+    sentence += f"{moved} tokens of the vocabulary have another id."
+    return Check("token ids", target, differ == moved == 0, sentence, float(differ + moved), 0.0)
 
 
 def adapter_check(plain: list[torch.Tensor], adapted: list[torch.Tensor], settings: ParitySettings) -> Check:
     """An adapter that changes nothing (wrong names, all zeros) gives the base's distributions."""
-    effect = max(_divergence(p, a) for p, a in zip(plain, adapted, strict=True))
+    effect = max(_rows(adapted, plain))
     acts = effect >= settings.adapter_effect
     words = "changes the model's answers" if acts else "changes nothing: it is a no-op"
     sentence = f"The adapter {words} (largest divergence from the base {effect:.3g} nats)."
-    return Check("adapter acts", "adapter", acts, sentence, effect, settings.adapter_effect)
+    return Check("adapter acts", "adapter", acts, sentence, _shown(effect), settings.adapter_effect)
+
+
+def _kept_check(target: str, adapted: list[float], plain: list[float], settings: ParitySettings) -> Check:
+    """adapted, plain: divergences of `target` from the adapted model and from its base, place by place.
+
+    Catches what a limit in nats cannot where the adapter is light: base weights exported, or the adapter rounded away.
+    """
+    lost = sum(adapted) / sum(plain) if sum(plain) else math.inf
+    sentence = f"Mean divergence from the adapted model is {lost:.2g} times that from the base"
+    sentence += f" (limit {settings.adapter_lost:g})."
+    return Check("adapter kept", target, lost <= settings.adapter_lost, sentence, _shown(lost), settings.adapter_lost)
 
 
 def gguf_checks(
-    path: Path, merged: Model, probes: list[Probe], measured: list[torch.Tensor], settings: ParitySettings
+    path: Path,
+    merged: Model,
+    probes: list[Probe],
+    measured: list[torch.Tensor],
+    plain: list[torch.Tensor] | None,
+    settings: ParitySettings,
 ) -> list[Check]:
-    """Everything compared between the merged folder and one GGUF file in llama.cpp."""
+    """Everything compared between the merged folder and one GGUF file in llama.cpp.
+
+    measured, plain: log-probabilities of the merged folder and of the base, float32[answer tokens, vocabulary] each.
+    """
     from limpide.models.gguf_header import read_gguf
     from limpide.models.llamacpp import LlamaEngine
 
@@ -153,24 +201,36 @@ def gguf_checks(
     metadata = read_gguf(path).metadata
     limit = settings.f16_divergence if target == "gguf:f16" else settings.q8_0_divergence
     longest = max(len(p.whole) for p in probes) + settings.answer_tokens
-    checks = [_stop_check(metadata, merged, target)]
     with LlamaEngine(path, context=min(merged.context, max(256, longest))) as engine:
-        checks += [_prompt_check(engine, probes, target), _token_check(engine, probes, merged, target)]
-        served = [_served_distribution(engine, probe, len(m)) for probe, m in zip(probes, measured, strict=True)]
-        pairs = zip(measured, served, strict=True)
-        largest = max(_divergence(m[[0, -1]], s) for m, s in pairs)
+        checks = [_stop_check(engine, metadata, merged, target), _prompt_check(engine, probes, target)]
+        checks.append(_token_check(engine, metadata, probes, merged, target))
+        stop = merged.stop_ids[0]
+        served = [_served(engine, ids, stop) for probe in probes for ids in (probe.prompt, probe.whole[:-1])]
+        found = _served_rows(measured, served)
+        largest = max(found)
         sentence = f"The largest divergence of next-token distributions is {largest:.2g} nats (limit {limit:g})."
-        checks.append(Check("distributions", target, largest <= limit, sentence, largest, limit))
+        checks.append(Check("distributions", target, largest <= limit, sentence, _shown(largest), limit))
+        if plain is not None:
+            checks.append(_kept_check(target, found, _served_rows(plain, served), settings))
         checks.append(_text_check(engine, merged, probes, target, settings))
     return checks
 
 
-def _stop_check(metadata: dict[str, object], merged: Model, target: str) -> Check:
+def _stop_check(engine: LlamaEngine, metadata: dict[str, object], merged: Model, target: str) -> Check:
+    """The end token the file names, and what llama.cpp does when it writes each of the folder's stop tokens."""
     stop = metadata.get("tokenizer.ggml.eos_token_id")
     expected = merged.tokenizer.eos_token_id
-    same = stop == expected and stop in merged.stop_ids
-    sentence = f"The file stops at token {stop}" + (", as the folder does." if same else f"; the folder at {expected}.")
-    return Check("stop ids", target, same, sentence)
+    sentence = f"The file stops at token {stop}" + (
+        ", as the folder does." if stop == expected else f"; the folder at {expected}."
+    )
+    deaf = []
+    for token in merged.stop_ids:
+        answer = engine.complete((token,), n_predict=2, logit_bias=[[token, FORCED]])
+        if answer["stop_type"] != "eos":
+            deaf.append(token)
+    if deaf:
+        sentence += f" llama.cpp goes on after {deaf}, which end an answer in the folder."
+    return Check("stop ids", target, stop == expected and stop in merged.stop_ids and not deaf, sentence)
 
 
 def _prompt_check(engine: LlamaEngine, probes: list[Probe], target: str) -> Check:
@@ -183,13 +243,16 @@ def _prompt_check(engine: LlamaEngine, probes: list[Probe], target: str) -> Chec
     return Check("prompt bytes", target, differ == 0, sentence, float(differ), 0.0)
 
 
-def _token_check(engine: LlamaEngine, probes: list[Probe], merged: Model, target: str) -> Check:
+def _token_check(
+    engine: LlamaEngine, metadata: dict[str, Any], probes: list[Probe], merged: Model, target: str
+) -> Check:
     """Token ids as the server makes them (its own BOS included), so a doubled BOS shows as a difference."""
-    differ = sum(tuple(engine.tokenize(p.text, add_special=True)) != p.prompt for p in probes)
-    bos = merged.tokenizer.bos_token_id
-    most = max((p.prompt[:2].count(bos) for p in probes), default=0)
-    sentence = f"{len(probes) - differ} of {len(probes)} prompts give the same token ids, with {most} BOS."
-    return Check("token ids", target, differ == 0, sentence, float(differ), 0.0)
+    made = [tuple(engine.tokenize(p.text, add_special=True)) for p in probes]
+    differ = sum(ids != p.prompt for ids, p in zip(made, probes, strict=True))
+    tokens = dict(enumerate(metadata["tokenizer.ggml.tokens"]))
+    moved = sum(tokens.get(i) != token for token, i in merged.tokenizer.get_vocab().items())
+    most = max(ids[:2].count(merged.tokenizer.bos_token_id) for ids in made)
+    return _ids_check(target, len(probes), differ, moved, f", with {most} BOS at the start")
 
 
 def _distributions(model: Model, probes: list[Probe]) -> list[torch.Tensor]:
@@ -199,65 +262,90 @@ def _distributions(model: Model, probes: list[Probe]) -> list[torch.Tensor]:
     return [log_probabilities(model, p.whole[:-1], len(p.whole) - len(p.prompt)) for p in probes]
 
 
-def _served_distribution(engine: LlamaEngine, probe: Probe, places: int) -> torch.Tensor:
-    """llama.cpp's log-probabilities at the first and the last answer token. float32[2, vocabulary]."""
+def _served(engine: LlamaEngine, prompt: tuple[int, ...], stop: int) -> Served:
+    """llama.cpp's log-probabilities after `prompt`, before any sampling.
+
+    Whatever they are, `stop` is written: llama.cpp reports no probability beside half a character.
+    """
     import torch
 
-    rows = []
-    for prompt in (probe.prompt, probe.whole[:-1]):
-        answer = engine.complete(prompt, n_predict=1, n_probs=10**6, post_sampling_probs=False)
-        found = answer["completion_probabilities"][0]["top_logprobs"]
-        row = torch.full((max(t["id"] for t in found) + 1,), -100.0)
-        for token in found:
-            row[token["id"]] = max(token["logprob"], -100.0)
-        rows.append(row)
-    width = max(map(len, rows))
-    return torch.stack([torch.nn.functional.pad(r, (0, width - len(r)), value=-100.0) for r in rows])
+    bias = [[stop, FORCED]]
+    answer = engine.complete(prompt, n_predict=1, n_probs=MOST_LIKELY, post_sampling_probs=False, logit_bias=bias)
+    found = answer["completion_probabilities"][0]["top_logprobs"]
+    logs = [math.nan if t["logprob"] is None else t["logprob"] for t in found]
+    return Served(torch.tensor([t["id"] for t in found]), torch.tensor(logs))
 
 
-def _divergence(p: torch.Tensor, q: torch.Tensor) -> float:
-    """Largest KL(p‖q) over rows, in nats. p, q: log-probabilities, [places, vocabulary]; q may have fewer columns."""
-    import torch
+def _served_rows(measured: list[torch.Tensor], served: list[Served]) -> list[float]:
+    """Divergences at the first and the last answer token of each probe, in the order of `served`."""
+    places = [row for probe in measured for row in probe[[0, -1]]]
+    return [lumped_divergence(p, q) for p, q in zip(places, served, strict=True)]
 
-    if q.shape[1] < p.shape[1]:
-        q = torch.nn.functional.pad(q, (0, p.shape[1] - q.shape[1]), value=-100.0)
-    return max(0.0, float((p.exp() * (p - q[:, : p.shape[1]])).sum(-1).max()))
+
+def lumped_divergence(p: torch.Tensor, served: Served) -> float:
+    """KL(p‖served), in nats, with all tokens that `served` leaves out taken as one: never more than the whole KL.
+
+    p: log-probabilities, float32[vocabulary]. Infinite where either is not a number.
+    """
+    chosen, logs = p[served.ids].double(), served.logs.double()
+    left = p.double().exp().sum() - chosen.exp().sum()
+    rest = left * (left.clamp(min=1e-12).log() - (1 - logs.exp().sum()).clamp(min=1e-12).log())
+    inside = (chosen.exp() * (chosen - logs)).sum()
+    return _nats(float(inside + (rest if len(served.ids) < len(p) else 0.0)))
+
+
+def _rows(p: list[torch.Tensor], q: list[torch.Tensor]) -> list[float]:
+    """KL(p‖q) of every row, in nats. Log-probabilities, each [places, vocabulary]."""
+    return [_nats(float(row)) for a, b in zip(p, q, strict=True) for row in (a.exp() * (a - b)).sum(-1)]
+
+
+def _nats(value: float) -> float:
+    """A divergence: rounding below zero is zero, and what is not a number is infinitely far."""
+    return math.inf if math.isnan(value) else max(0.0, value)
+
+
+def _shown(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _divergence_check(target: str, runtime: list[torch.Tensor], found: list[torch.Tensor], limit: float) -> Check:
-    largest = max(_divergence(r, f) for r, f in zip(runtime, found, strict=True))
+    largest = max(_rows(runtime, found))
     sentence = f"The largest divergence from the training runtime is {largest:.2g} nats (limit {limit:g})."
-    return Check("distributions", target, largest <= limit, sentence, largest, limit)
+    return Check("distributions", target, largest <= limit, sentence, _shown(largest), limit)
 
 
 def _text_check(
     engine: LlamaEngine, merged: Model, probes: list[Probe], target: str, settings: ParitySettings
 ) -> Check:
-    """Greedy answers of llama.cpp, followed token by token by the merged model."""
+    """Greedy answers of llama.cpp, followed token by token by the merged model.
+
+    Where an answer ends is the stop check's: llama.cpp also ends at control tokens it knows by their spelling.
+    """
     ties = flips = 0
     for probe in probes:
         written = engine.complete(probe.prompt, n_predict=settings.answer_tokens, return_tokens=True)["tokens"]
-        margin = first_disagreement(merged, probe.prompt, tuple(written))
-        ties += margin is not None and margin < settings.near_tie
-        flips += margin is not None and margin >= settings.near_tie
+        margin = largest_disagreement(merged, probe.prompt, tuple(written))
+        flips += margin >= settings.near_tie
+        ties += 0 < margin < settings.near_tie
     same = len(probes) - ties - flips
     sentence = f"{same} of {len(probes)} greedy answers are the same; {ties} part at a near tie, {flips} elsewhere."
     share = flips / len(probes)
     return Check("greedy text", target, share <= settings.flips, sentence, share, settings.flips)
 
 
-def first_disagreement(model: Model, prompt: tuple[int, ...], written: tuple[int, ...]) -> float | None:
-    """Nats by which `model` prefers another token, at the first token of `written` that it would not choose."""
+def largest_disagreement(model: Model, prompt: tuple[int, ...], written: tuple[int, ...]) -> float:
+    """Nats by which `model`, after the same tokens, prefers another token to the one written: the most in the answer.
+
+    0 where it would have written the same. A flip at a near tie does not hide a real one behind it.
+    """
     from limpide.models.scoring import log_probabilities
 
     if not written:
-        return None
+        return 0.0
     rows = log_probabilities(model, prompt + written[:-1], len(written))
-    for row, token in zip(rows, written, strict=True):
-        margin = float(row.max() - row[token])
-        if margin > 0:
-            return margin
-    return None
+    chosen = rows[range(len(written)), list(written)]
+    return _nats(float((rows.amax(-1) - chosen).max()))
 
 
 operation = Operation(

@@ -12,7 +12,7 @@ from limpide.core.measure import save_measures
 from limpide.document.evidence import Evidence, load_evidence, save_evidence
 from limpide.recipe.gather import gather
 from limpide.recipe.plan import Plan, signing_key
-from limpide.recipe.run import Workspace
+from limpide.recipe.run import Workspace, only_one
 
 WRITTEN = "evidence/evidence.json"
 
@@ -31,7 +31,7 @@ def write_evidence(plan: Plan, workspace: Workspace) -> Path:
     """The folder of documents of this plan: card, reports, evidence. Written once for a plan's key."""
     from limpide.document.write import write_documents
 
-    folder = workspace.root / "documents" / plan.key[: digests.SHORT]
+    folder = workspace.documents(plan)
     if (folder / WRITTEN).is_file():
         return folder
     building = folder.with_name(f"{folder.name}.tmp")
@@ -51,6 +51,7 @@ def write_evidence(plan: Plan, workspace: Workspace) -> Path:
             name = step.name.removeprefix("audit-")
             files.write_bytes(building / "evidence" / "items" / f"{name}.jsonl", items.read_bytes())
     save_evidence(building / WRITTEN, evidence)
+    shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
     return folder
 
@@ -70,6 +71,25 @@ def lock(plan: Plan, evidence: Evidence) -> dict[str, Any]:
 
 def finish(plan: Plan, workspace: Workspace, password: str | None = None) -> Finished:
     """Documents always; the release only on 'ship'. Raises GateFailed, ApprovalNeeded (exit 4), UsageError."""
+    with only_one(workspace):
+        return _finish(plan, workspace, password)
+
+
+def refuse_remade(plan: Plan, workspace: Workspace, from_step: str | None = None) -> None:
+    """Say before the work what would stop it at its end: a release that is there never changes.
+
+    Its documents tell dates, durations and digests, so a release without the documents of this very plan is another.
+    """
+    release = workspace.release(plan)
+    same = (workspace.documents(plan) / WRITTEN).is_file() and from_step is None
+    if not same and release.is_dir() and any(release.iterdir()):
+        raise UsageError(
+            f"{release} is already there, made from another recipe, data or program: a release never changes.",
+            remedy=f"raise `version` in the recipe; or remove {release}, if nobody was given it, and run again",
+        )
+
+
+def _finish(plan: Plan, workspace: Workspace, password: str | None) -> Finished:
     documents = write_evidence(plan, workspace)
     evidence = load_evidence(documents / WRITTEN)
     if evidence.verdict != "ship":
@@ -82,7 +102,7 @@ def finish(plan: Plan, workspace: Workspace, password: str | None = None) -> Fin
             "The recipe names no key, and an unsigned release is not made.",
             remedy="make one with: limpide keys new keys/release.pem, and set release.sign_with to its path",
         )
-    release = workspace.releases / f"{plan.recipe.name}-{plan.recipe.version}"
+    release = workspace.release(plan)
     made = _make_release(release, plan, workspace, documents, password)
     finished = Finished(evidence, documents, release, made)
     _require_approval(finished, plan)

@@ -71,6 +71,9 @@ def judge(gate: Gate, changes: Sequence[Change], results: Sequence[Measure]) -> 
 def _judge_limit(gate: Gate, change: Change) -> Judged:
     """Pass when even the unfavourable end of the interval is within the limit; fail when the estimate is not."""
     assert gate.limit is not None
+    if gate.percent and change.before == 0:
+        why = f"{change.label} was 0 before, and no percentage of 0 can be told; give the limit without %."
+        return Judged(gate.text, "insufficient evidence", why)
     if change.difference is None or change.low is None or change.high is None or change.before is None:
         return Judged(gate.text, "insufficient evidence", change.sentence)
     scale = abs(change.before) if gate.percent else 1.0
@@ -90,15 +93,19 @@ def _judge_limit(gate: Gate, change: Change) -> Judged:
 
 def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
     assert gate.limit is not None
-    measure = next((m for m in results if _matches(gate.metric, m.name, m.group)), None)
-    if measure is None or measure.value is None or measure.low is None or measure.high is None:
-        return Judged(gate.text, "insufficient evidence", f"{'.'.join(gate.metric)} was not measured well enough.")
+    """Judged on the worst of the models measured: the merged result, and the file that is served."""
     above = gate.rule == "is above"
+    found = [m for m in results if _matches(gate.metric, m.name, m.group)]
+    usable = [m for m in found if m.value is not None and m.low is not None and m.high is not None]
+    if not found or len(usable) < len(found):
+        return Judged(gate.text, "insufficient evidence", f"{'.'.join(gate.metric)} was not measured well enough.")
+    measure = (min if above else max)(usable, key=lambda m: m.value or 0.0)
+    assert measure.value is not None
+    assert measure.low is not None
+    assert measure.high is not None
     sure = measure.low > gate.limit if above else measure.high < gate.limit
     likely = measure.value > gate.limit if above else measure.value < gate.limit
-    sentence = (
-        f"{measure.label} is {measure.value:.4g} [{measure.low:.4g}; {measure.high:.4g}]; the limit is {gate.limit:g}."
-    )
+    sentence = f"{measure.label} of {measure.subject} is {measure.value:.4g} [{measure.low:.4g}; {measure.high:.4g}]; the limit is {gate.limit:g}."
     return Judged(gate.text, "pass" if sure else "insufficient evidence" if likely else "fail", sentence)
 
 

@@ -71,7 +71,7 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
     found = Found(plan, workspace)
     recipe = plan.recipe
     measures, changes = found.measures(), found.changes()
-    judged = [judge(parse_gate(g), changes, [m for m in measures if m.subject == "result"]) for g in recipe.gates]
+    judged = [judge(parse_gate(g), changes, [m for m in measures if m.subject != "base"]) for g in recipe.gates]
     parity = _parity(found)
     verdict, reasons = decide(judged, parity)
     return Evidence(
@@ -239,10 +239,7 @@ def _decisions(plan: Plan) -> tuple[str, ...]:
     decisions = [f"Personal data in the examples: {policy}."]
     decisions += [f"Gate chosen: {gate}." for gate in recipe.gates]
     decisions += [f"Use excluded: {use}" for use in recipe.purpose.excluded]
-    skipped = [s for s in _suites() if s not in recipe.audit.suites]
+    skipped = [s for s in catalogue.suites() if s not in recipe.audit.suites]
     decisions += [f"Suite left out of the audit: {suite}." for suite in skipped]
     return tuple(decisions)
 
-
-def _suites() -> list[str]:
-    return [op.name.split(".")[1] for op in catalogue.in_room("audit") if op.name != "audit.compare"]

@@ -1,7 +1,8 @@
 """Read a recipe, and report every fault in it together, each with its line."""
 
+import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -15,24 +16,21 @@ from limpide.core.errors import Fault, MissingError, RecipeError, nearest
 from limpide.recipe.gates import parse_gate
 from limpide.recipe.schema import Recipe
 
-MESSAGES = {"extra_forbidden": "unknown key", "missing": "missing key"}
-
 
 def load_recipe(path: Path) -> Any:
     """The recipe in `path` as a `Recipe`. Raises RecipeError with all faults, MissingError without the file."""
-    document = _parse(path)
-    faults: list[Fault] = []
-    recipe = None
     try:
-        recipe = Recipe.model_validate(_plain(document))
+        document = _parse(path)
+        plain = _plain(document)
+    except RecursionError:
+        raise RecipeError(f"{path} is no recipe: it is nested without end.") from None
+    faults: list[Fault] = []
+    recipe: Any = None
+    try:
+        recipe = Recipe.model_validate(plain)
     except ValidationError as error:
-        faults += [_fault(path, document, e) for e in error.errors()]
-    gates = document.get("gates")
-    for number, gate in enumerate(gates if isinstance(gates, list) else []):
-        try:
-            parse_gate(str(gate))
-        except RecipeError as error:
-            faults.append(Fault(path.name, gates.lc.data[number][0] + 1, error.what))
+        faults += [_fault(path, document, e) for e in _causes(error.errors())]
+    faults += _gate_faults(path, document, None if recipe is None else recipe.audit.suites)
     if faults:
         raise RecipeError(
             f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}.",
@@ -40,6 +38,25 @@ def load_recipe(path: Path) -> Any:
             remedy="correct them and run again; every key is explained in docs/reference.md",
         )
     return recipe
+
+
+def _gate_faults(path: Path, document: CommentedMap, suites: Sequence[str] | None) -> list[Fault]:
+    """Gates that are no gates, and gates on a suite that the recipe does not run: these could never pass."""
+    gates = document.get("gates")
+    faults = []
+    for number, text in enumerate(gates if isinstance(gates, list) else []):
+        if not isinstance(text, str):
+            continue  # said already, as a wrong type
+        line = gates.lc.data[number][0] + 1
+        try:
+            suite = parse_gate(text).metric[0]
+        except RecipeError as error:
+            faults.append(Fault(path.name, line, error.what))
+            continue
+        if suites is not None and suite not in suites:
+            known = f"{nearest(suite, suites)} audit.suites has: {', '.join(suites) or 'nothing'}"
+            faults.append(Fault(path.name, line, f"'{text}': the suite '{suite}' is not measured.{known}"))
+    return faults
 
 
 def _parse(path: Path) -> CommentedMap:
@@ -83,22 +100,46 @@ def _plain(value: Any) -> Any:
     return None if value is None else str(value)
 
 
+def _causes(errors: Sequence[Any]) -> list[Any]:
+    """pydantic counts items at fault as missing too, and then finds the list too short: that is no second fault."""
+    places = [error["loc"] for error in errors]
+    follows = [any(p != at and p[: len(at)] == at for p in places) for at in places]
+    return [e for e, also in zip(errors, follows, strict=True) if not (also and e["type"] == "too_short")]
+
+
 def _fault(path: Path, document: CommentedMap, error: Any) -> Fault:
-    location = [part for part in error["loc"] if not _is_branch(part)]
+    location = _location(document, error["loc"])
     where = ".".join(str(part) for part in location)
     line = _line(document, location)
     if error["type"] == "extra_forbidden":
-        what = f"unknown key '{where}'.{nearest(str(location[-1]), known_keys(location[:-1]))}"
+        key = str(error["loc"][-1])  # for pydantic all keys are text, even `null`
+        above = location[:-1] if location[-1:] == [key] else location
+        what = f"unknown key '{'.'.join(map(str, (*above, key)))}'.{nearest(key, known_keys(above))}"
     elif error["type"] == "missing":
         what = f"missing key '{where}'"
+    elif error["type"] == "model_type":
+        what = f"{where}: Input should be a section with keys of its own, received {error['input']!r}"
+    elif error["type"] == "literal_error":
+        close = nearest(str(error["input"]), re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+        what = f"{where}: {error['msg']}, received {error['input']!r}.{close}"
     else:
         what = f"{where}: {error['msg']}, received {error['input']!r}"
     return Fault(path.name, line, what)
 
 
-def _is_branch(part: Any) -> bool:
-    """pydantic adds the branch of a union to a location; it is no key of the file."""
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part)
+def _location(document: Any, parts: Sequence[str | int]) -> list[str | int]:
+    """Keys and indices of the file. pydantic adds the branch of a union, such as 'Allow', which is no key of it."""
+    location: list[str | int] = []
+    node = document
+    for part in parts:
+        held = isinstance(node, Mapping) and part in node
+        if held or isinstance(part, int) or not (part[:1].isupper() or any(c in part for c in "[(-")):
+            location.append(part)
+            try:
+                node = node[part]
+            except (KeyError, IndexError, TypeError):
+                node = None
+    return location
 
 
 def _line(document: Any, location: list[Any]) -> int | None:

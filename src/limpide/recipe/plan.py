@@ -12,7 +12,7 @@ from typing import Any
 
 import limpide
 from limpide.core import catalogue, digests
-from limpide.core.errors import MissingError
+from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.core.operation import Operation, Settings
 from limpide.models.sources import Source
 
@@ -65,7 +65,7 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
     maker = _Maker(recipe, source, environment())
     data = maker.locate(recipe.data, path.parent)
     maker.add("data", "data.prepare", data, files=maker.data_files)
-    suites = recipe.audit.suites
+    suites = tuple(dict.fromkeys(recipe.audit.suites))
     for suite in suites:
         maker.audit(suite, "base", model="base")
     exported = {"data": "data"}
@@ -76,6 +76,9 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
     maker.add("parity", "optimise.parity", recipe.parity, inputs={**exported, "export": "export"}, model="base")
     for suite in suites:
         maker.audit(suite, "result", model="export/merged")
+    if "domain" in suites and any(f.startswith("gguf:") for f in recipe.optimise.formats):
+        served = catalogue.find("audit.served")
+        maker.add("audit-served", "audit.served", served.settings(), inputs={"data": "data", "export": "export"})
     pairs = {f"{side}:{suite}": f"audit-{side}-{suite}" for suite in suites for side in ("base", "result")}
     compare = catalogue.find("audit.compare")
     maker.add("compare", "audit.compare", compare.settings(), inputs=pairs)
@@ -142,7 +145,7 @@ class _Maker:
         above = {step: self._key(step) for step in {*inputs.values(), *((model or "").split("/")[:1])} if step}
         values = settings.model_dump(mode="json")
         if files is not None:
-            values.pop("examples", None)  # a moved file with the same bytes is the same file
+            values.pop("examples", None)  # a file moved to another folder is the same file
         key = digests.of_value(
             {
                 "operation": [operation.name, operation.version],
@@ -150,7 +153,7 @@ class _Maker:
                 "inputs": {k: above[v] for k, v in inputs.items()},
                 "model": [model, above.get((model or "").split("/")[0])],
                 "label": label,
-                "files": sorted((files or {}).values()),
+                "files": [[Path(name).name, digest] for name, digest in (files or {}).items()],
                 "code": self.code[operation.room],
                 "seed": self.recipe.seed,
                 "environment": dict(self.environment),
@@ -162,14 +165,30 @@ class _Maker:
         return self.source.digest if step == "base" else next(s.key for s in self.steps if s.name == step)
 
 
-def check_ready(plan: Plan) -> None:
-    """Raise now what would otherwise stop the run at its end: a missing key, an unreadable licence claim."""
-    release = plan.recipe.release
-    if release.sign_with is not None and not signing_key(plan).is_file():
-        raise MissingError(
-            "The recipe signs with a key that does not exist.",
-            received=signing_key(plan),
-            remedy=f"make one with: limpide keys new {signing_key(plan)}",
+def check_ready(plan: Plan, password: str | None = None) -> None:
+    """Raise now what would otherwise stop the run at its end: a missing or wrong key, a licence the base lacks."""
+    from limpide.release.keys import load_private
+
+    release, inherited = plan.recipe.release, plan.source.licence
+    if plan.source.kind == "adapter":
+        raise ModelError(
+            f"The base {plan.source.ref} is an adapter; a recipe starts from a whole model.",
+            remedy="merge it into its base first, and name the merged folder as `base`",
+        )
+    if release.sign_with is not None:
+        if not signing_key(plan).is_file():
+            raise MissingError(
+                "The recipe signs with a key that does not exist.",
+                received=signing_key(plan),
+                remedy=f"make one with: limpide keys new {signing_key(plan)}",
+            )
+        load_private(signing_key(plan), password)
+    if release.licence is not None and release.licence.casefold() != (inherited or "").casefold():
+        raise UsageError(
+            "The recipe claims a licence that the base does not declare; a release inherits its base's.",
+            received=f"release.licence: {release.licence}",
+            expected=f"{inherited} ({plan.source.licence_source})" if inherited else "a base that declares its licence",
+            remedy="leave out release.licence",
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from limpide.core import files
+from limpide.core import digests, files
 from limpide.core.errors import UsageError, nearest
 from limpide.core.operation import Result, Subject
 from limpide.core.progress import Progress
@@ -38,6 +38,12 @@ class Workspace:
     def partial(self, step: Step) -> Path:
         return self.root / "partial" / step.folder
 
+    def documents(self, plan: Plan) -> Path:
+        return self.root / "documents" / plan.key[: digests.SHORT]
+
+    def release(self, plan: Plan) -> Path:
+        return self.releases / f"{plan.recipe.name}-{plan.recipe.version}"
+
     def finished(self, step: Step) -> bool:
         return (self.done(step) / "result.json").is_file()
 
@@ -52,11 +58,11 @@ class Ran:
 
 def run_steps(plan: Plan, workspace: Workspace, progress: Progress, from_step: str | None = None) -> Ran:
     """Bring every step's folder into being. from_step: forget this step and all after it first."""
-    if from_step is not None:
-        forget(plan, workspace, from_step)
     seconds: dict[str, float] = {}
     kept: list[str] = []
     with only_one(workspace):
+        if from_step is not None:
+            forget(plan, workspace, from_step)
         for number, step in enumerate(plan.steps, start=1):
             if workspace.finished(step):
                 kept.append(step.name)
@@ -82,14 +88,16 @@ def run_step(step: Step, plan: Plan, workspace: Workspace, progress: Progress) -
         label=step.label,
         seed=plan.recipe.seed,
     )
-    result = step.operation.run(subject, step.settings, progress)
+    with files.clear_write_errors(partial, files.FULL):
+        result = step.operation.run(subject, step.settings, progress)
     for warning in result.warnings:
         progress.warn(warning)
     result.save(partial)
     done = workspace.done(step)
-    done.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(done, ignore_errors=True)
-    partial.rename(done)
+    with files.clear_write_errors(done):
+        done.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(done, ignore_errors=True)
+        partial.rename(done)
     return result
 
 
@@ -103,13 +111,17 @@ def model_folder(step: Step, plan: Plan, workspace: Workspace) -> Path | None:
 
 
 def forget(plan: Plan, workspace: Workspace, from_step: str) -> None:
-    """Remove the folders of `from_step` and of every later step. Raises UsageError naming the nearest step."""
+    """Remove the folders of `from_step`, of every later step, and the documents that rest on them.
+
+    Raises UsageError naming the nearest step.
+    """
     names = [s.name for s in plan.steps]
     if from_step not in names:
         raise UsageError(f"There is no step '{from_step}'.{nearest(from_step, names)}", expected=", ".join(names))
     for step in plan.steps[names.index(from_step) :]:
         shutil.rmtree(workspace.done(step), ignore_errors=True)
         shutil.rmtree(workspace.partial(step), ignore_errors=True)
+    shutil.rmtree(workspace.documents(plan), ignore_errors=True)
 
 
 @contextmanager
@@ -136,7 +148,7 @@ def _take(lock: Path) -> None:
                 received=f"process {lock.read_text().split()[0]}",
                 remedy="wait for it to end, or stop it",
             ) from None
-        lock.write_text(mine)  # its owner was killed
+        files.write_text(lock, mine)  # its owner was killed
         return
     with os.fdopen(descriptor, "w") as file:
         file.write(mine)
@@ -144,10 +156,8 @@ def _take(lock: Path) -> None:
 
 def _alive(lock: Path) -> bool:
     """Is the process that wrote the lock still the one with that number? A number alone may have been given again."""
-    words = lock.read_text().split()
-    if len(words) != 2 or not psutil.pid_exists(int(words[0])):
-        return False
     try:
-        return abs(psutil.Process(int(words[0])).create_time() - float(words[1])) < 1
-    except psutil.Error:
+        number, created = lock.read_text().split()
+        return abs(psutil.Process(int(number)).create_time() - float(created)) < 1
+    except (ValueError, psutil.Error):
         return False

@@ -10,7 +10,7 @@ from limpide.core.operation import Settings
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+){0,2}([.-][a-z0-9.-]+)?$")]
 Language = Literal["en", "fr"]
-SUITES = tuple(op.name.split(".")[1] for op in catalogue.in_room("audit") if op.name != "audit.compare")
+SUITES = tuple(catalogue.suites())
 
 
 class Purpose(Settings):

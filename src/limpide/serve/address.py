@@ -40,7 +40,7 @@ def check_address(host: str, key: str | None) -> None:
             "Others can reach this address, and no key protects it.",
             received=host,
             expected="127.0.0.1, localhost or ::1 without a key",
-            remedy="leave --host out, or give a key: put the output of `openssl rand -hex 24` in LIMPIDE_KEY",
+            remedy="leave --host out, or give a key: put the output of `openssl rand -hex 24` in LIMPIDE_API_KEY",
         )
     if len(key) < SHORTEST_KEY:
         raise UsageError(

@@ -180,7 +180,7 @@ class GatewayServer(uvicorn.Server):
 def _invitation(chosen: Chosen, engine: LlamaEngine, url: str, key: str | None) -> str:
     """One line: where it answers, and a command to try."""
     body = json.dumps({"messages": [{"role": "user", "content": "Hello"}]})
-    secret = ' -H "Authorization: Bearer $LIMPIDE_KEY"' if key is not None else ""
+    secret = ' -H "Authorization: Bearer $LIMPIDE_API_KEY"' if key is not None else ""
     limit = engine.training_context
     context = f"{engine.context} tokens" + (f" of {limit}" if limit and limit > engine.context else "")
     return (

@@ -1,0 +1,279 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpide.core.errors import MissingError, RecipeError
+from limpide.recipe.load import load_recipe
+
+GOOD = """\
+name: press
+version: 1.0.0
+purpose:
+  intended: Answer questions.
+base: smollm2-135m-instruct
+data:
+  examples: examples.jsonl
+"""
+EXAMPLE = Path(__file__).parents[3] / "examples" / "press-operator" / "recipe.yaml"
+
+
+def load(tmp_path: Path, text: str | bytes) -> Any:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_recipe(path)
+
+
+def faults(tmp_path: Path, text: str | bytes) -> list[tuple[int | None, str]]:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, text)
+    assert "recipe.yaml" in caught.value.what
+    assert {fault.file for fault in caught.value.faults} <= {"recipe.yaml"}
+    return [(fault.line, fault.what) for fault in caught.value.faults]
+
+
+def test_the_example_loads() -> None:
+    recipe = load_recipe(EXAMPLE)
+    assert recipe.name == "press-operator-assistant"
+    assert recipe.adapt.rank == 32
+    assert recipe.release.languages == ("en", "fr")
+
+
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+    recipe = load(tmp_path, GOOD)
+    assert recipe.adapt is None
+    assert recipe.gates == ()
+    assert recipe.seed == 0
+    assert set(recipe.audit.suites) == {"domain", "bias", "retention", "memorisation"}
+    assert recipe.data.examples == (Path("examples.jsonl"),)
+
+
+def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    text = """\
+nmae: press
+version: one
+purpose:
+  intended: Answer questions.
+  excludd: []
+data:
+  examples: examples.jsonl
+  held_out: 2
+audit:
+  suites: [domain, bais]
+  bias:
+    axs: [gender]
+adapt:
+  epochs: many
+gates:
+  - domain.accuracy improves
+  - domain.accuracy is nice
+release:
+  aproval: required
+"""
+    found = faults(tmp_path, text)
+    assert [line for line, _ in found] == sorted(line for line, _ in found if line)
+    expected = {
+        (1, "unknown key 'nmae'. Did you mean 'name'?"),
+        (1, "missing key 'name'"),
+        (1, "missing key 'base'"),
+        (5, "unknown key 'purpose.excludd'. Did you mean 'excluded'?"),
+        (12, "unknown key 'audit.bias.axs'. Did you mean 'axes'?"),
+        (19, "unknown key 'release.aproval'. Did you mean 'approval'?"),
+    }
+    assert expected <= set(found)
+    told = dict(found)
+    assert told[2].startswith("version: ")
+    assert "'one'" in told[2]
+    assert told[8].startswith("data.held_out: ")
+    assert told[10].startswith("audit.suites.1: ")
+    assert told[10].endswith("received 'bais'. Did you mean 'bias'?")
+    assert told[14].startswith("adapt.epochs: ")
+    assert told[17].startswith("'domain.accuracy is nice' is no gate. Examples: ")
+    assert len(found) == len(expected) + 5
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bse: x", "unknown key 'bse'. Did you mean 'base'?"),
+        ("Name: x", "unknown key 'Name'."),
+        ("'a[0]': x", "unknown key 'a[0]'."),
+        ("'(a)': x", "unknown key '(a)'."),
+        ("data-x: 1", "unknown key 'data-x'."),
+        ("1: x", "unknown key '1'."),
+        ("null: x", "unknown key 'None'."),
+        ("zzzz: x", "unknown key 'zzzz'."),
+        ("optimise: {format: [safetensors]}", "unknown key 'optimise.format'. Did you mean 'formats'?"),
+        ("parity: {Conversations: 3}", "unknown key 'parity.Conversations'. Did you mean 'conversations'?"),
+        ("adapt: {learning-rate: 1}", "unknown key 'adapt.learning-rate'. Did you mean 'learning_rate'?"),
+    ],
+)
+def test_unknown_keys(tmp_path: Path, line: str, said: str) -> None:
+    ((at, what),) = faults(tmp_path, GOOD + line + "\n")
+    assert what.startswith(said)
+    assert at in (8, 1)  # 1 for keys that are no text
+    assert at == 8 or line[:1] in "1n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("gates: domain.accuracy improves", "gates: "),
+        ("gates: [1]", "gates.0: "),
+        ("gates: {a: b}", "gates: "),
+        ("audit: ", "audit: "),
+        ("audit: {suites: domain}", "audit.suites: "),
+        ("audit: {languages: []}", "audit.languages: "),
+        ("audit: {languages: [de]}", "audit.languages.0: "),
+        ("seed: -1", "seed: "),
+        ("seed: 1.5", "seed: "),
+        ("adapt: {learning_rate: .inf}", "adapt.learning_rate: "),
+        ("parity: {near_tie: .nan}", "parity.near_tie: "),
+        ("parity: {near_tie: .inf}", "parity.near_tie: "),
+        ("release: {approval: yes}", "release.approval: "),
+        ("release: []", "release: Input should be a section"),
+        ("optimise: {formats: [gguf]}", "optimise.formats.0: "),
+    ],
+)
+def test_wrong_values(tmp_path: Path, line: str, said: str) -> None:
+    ((at, what),) = faults(tmp_path, GOOD + line + "\n")
+    assert at == 8
+    assert what.startswith(said)
+    assert "received" in what
+    assert "pydantic" not in what
+
+
+@pytest.mark.parametrize("policy", ["{alow: why}", "{allow: ''}", "{allow: why, more: 1}", "yes please", "[refuse]"])
+def test_personal_data_policies_that_are_none(tmp_path: Path, policy: str) -> None:
+    found = faults(tmp_path, GOOD + f"  personal_data: {policy}\n")
+    assert {line for line, _ in found} == {8}
+    assert all("data.personal_data" in what for _, what in found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("press", "Press!"),
+        ("press", "../../etc"),
+        ("press", "123"),
+        ("press", "a" * 81),
+        ("1.0.0", "1.0"),
+        ("1.0.0", "latest"),
+        ("1.0.0", "1.0.0/.."),
+        ("Answer questions.", "''"),
+        ("smollm2-135m-instruct", "''"),
+        ("smollm2-135m-instruct", ""),
+        ("examples.jsonl", "[]"),
+        ("examples.jsonl", "{}"),
+    ],
+)
+def test_names_and_versions_make_safe_folders(tmp_path: Path, before: str, after: str) -> None:
+    line = next(i for i, text in enumerate(GOOD.splitlines(), start=1) if before in text)
+    found = faults(tmp_path, GOOD.replace(before, after))
+    assert {at for at, _ in found} == {line}
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("retenton.loss improves", "the suite 'retenton' is not measured. Did you mean 'retention'?"),
+        ("bias.gender.gap does not worsen", "the suite 'bias' is not measured. audit.suites has: domain, retention"),
+    ],
+)
+def test_a_gate_that_could_never_pass_is_told_before_the_run(tmp_path: Path, gate: str, said: str) -> None:
+    text = GOOD + f"audit: {{suites: [domain, retention]}}\ngates:\n  - domain.accuracy improves\n  - {gate}\n"
+    ((line, what),) = faults(tmp_path, text)
+    assert line == 11
+    assert said in what
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("name: [press\nversion: 1\n", 2),
+        ("name: press\n\tversion: 1\n", 2),
+        ("name: press\nversion: 1: 2\n", 2),
+        ("name: a\nname: b\n", 2),
+        ("name: a\npurpose:\n  intended: b\n  intended: c\n", 4),
+        ("a: *b\n", 1),
+        ("--- \na: 1\n---\nb: 2\n", 3),
+        ("a: 'x\n", 2),
+    ],
+)
+def test_faults_of_yaml_are_told_with_their_line(tmp_path: Path, text: str, line: int) -> None:
+    ((at, what),) = faults(tmp_path, text)
+    assert at == line
+    assert "\n" not in what
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"# nothing\n", "the file is empty"),
+        (b"just words\n", "holds no keys"),
+        (b"- a\n- b\n", "holds no keys"),
+        (b"a: \xe9t\xe9\n", "is not UTF-8"),
+        ("name: x\n".encode("utf-16"), "is not UTF-8"),
+        (b"a: \x00\n", "is not valid YAML"),
+        (b"gates: &a [*a]\n", "fault"),
+        (b"a: " + b"[" * 5000, "nested without end"),
+    ],
+)
+def test_what_is_no_recipe(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load(tmp_path, content)
+
+
+def test_wrong_encoding_tells_how_to_convert(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, b"name: caf\xe9\n")
+    assert caught.value.received == "byte 0xe9 at offset 9"
+    assert "iconv" in str(caught.value.remedy)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
+    assert load(tmp_path, b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()).name == "press"
+
+
+def test_a_missing_recipe_suggests_the_one_beside(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(GOOD)
+    with pytest.raises(MissingError, match=r"Did you mean 'recipe\.yaml'\?") as caught:
+        load_recipe(tmp_path / "recipe.yml")
+    assert "limpide init" in str(caught.value.remedy)
+    with pytest.raises(MissingError):
+        load_recipe(tmp_path / "nowhere" / "recipe.yaml")
+    with pytest.raises(MissingError):
+        load_recipe(tmp_path)
+
+
+YAML = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab:[]{}&*!|>'\"#-\n é", max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abN[", max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+SECTIONS = st.sampled_from(("name", "purpose", "data", "audit", "adapt", "gates", "release", "parity", "x"))
+
+
+@given(st.dictionaries(SECTIONS, YAML))
+def test_any_value_anywhere_is_told_and_never_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]
+) -> None:
+    import json
+
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(re.sub(r"\b(NaN|-?Infinity)\b", ".nan", json.dumps(document)))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert "missing key 'base'" in str(caught.value) or not caught.value.faults or "not valid YAML" in caught.value.what
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_is_told_and_never_a_traceback(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "text.yaml"
+    path.write_bytes(text.encode())
+    with pytest.raises(RecipeError):
+        load_recipe(path)

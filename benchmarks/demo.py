@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from machine import cpu_name
+from machine import cpu
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "demo.json"
@@ -85,7 +85,7 @@ def row(case: str, value: float, unit: str, goal: str | None = None, note: str |
         "unit": unit,
         "goal": goal,
         "note": note,
-        "cpu": cpu_name(),
+        "cpu": cpu(),
         "date": datetime.now(UTC).date().isoformat(),
     }
 

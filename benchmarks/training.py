@@ -220,7 +220,8 @@ def _notes(rows: Answer, runs: list[Run], ratios: list[float], flops: float, lim
         "The peer runs the fastest settings of the sweep below. TRL lays packed and padding-free sequences in one row; "
         "with this version of transformers each still sees only itself under SDPA and eager attention, by its "
         "positions: the same rows give the same loss in every layout, to 2e-6 nats. On a CPU, TRL scores the whole "
-        "vocabulary at every place, trained or not. torch.compile was not swept: it needs a compiler and takes longer to set up than the training lasts.",
+        "vocabulary at every place, trained or not. torch.compile was not swept: it needs a compiler and takes longer "
+        "to set up than the training lasts.",
     ]
 
 

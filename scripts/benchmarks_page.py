@@ -13,27 +13,42 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Made from `benchmarks/results/` by `scripts/benchmarks_page.py`; `make check` fails when it is stale. `make bench`
-measures again (about 8 minutes, on a machine that does nothing else) and writes both.
+measures training again (about 8 minutes, on a machine that does nothing else) and writes both.
 
-Each line is measured side by side, in one run on one machine: the peer is installed in an environment of its own, with
-the same torch, and given its best settings. *Equal within* is the difference in the quality of the result, in nats;
-*share of the machine* is the arithmetic done, as a share of the fastest matrix product measured in the same run."""
+Each line with a peer is measured side by side, in one run on one machine: the peer is installed in an environment of
+its own, with the same torch, and given its best settings. *Equal within* is the difference in the quality of the
+result, in nats; *share of the machine* is the arithmetic done, as a share of the fastest matrix product measured in the
+same run."""
 COLUMNS = ("case", "Limpide", "peer", "unit", "ratio", "goal", "equal within", "share of the machine")
+ALONE = ("case", "measured", "unit", "goal", "note")  # of a benchmark that has no peer
 
 
 def page(results: Iterable[tuple[str, Sequence[dict[str, Any]]]]) -> str:
     """The whole page. results: (name of the benchmark, its rows)."""
     parts = [INTRODUCTION]
     for name, rows in results:
-        parts += [f"## {name.capitalize()}", table(COLUMNS, [cells(row) for row in rows])]
-        for row in rows:
-            parts += [f"### {row['case']}", f"{row['peer_version']}, on {row['cpu']}, {row['date']}."]
-            parts += [f"- {note}" for note in row.get("notes", ())]
-            for extra in row.get("tables", ()):
-                parts += [f"**{extra['title']}**", table(extra["columns"], extra["rows"])]
+        parts.append(f"## {name.capitalize()}")
+        if any("peer" in row for row in rows):
+            parts += [table(COLUMNS, [cells(row) for row in rows]), *(part for row in rows for part in details(row))]
+        else:
+            places = dict.fromkeys(f"On {row['cpu']}, {row['date']}." for row in rows)
+            parts += [*places, table(ALONE, [alone(row) for row in rows])]
     if len(parts) == 1:
         parts.append("No benchmark has been recorded yet.")
     return "\n\n".join(parts) + "\n"
+
+
+def details(row: dict[str, Any]) -> list[str]:
+    """Who the peer was and where, what was done, and the tables behind the row."""
+    parts = [f"### {row['case']}", f"{row['peer_version']}, on {row['cpu']}, {row['date']}."]
+    parts += [f"- {note}" for note in row.get("notes", ())]
+    for extra in row.get("tables", ()):
+        parts += [f"**{extra['title']}**", table(extra["columns"], extra["rows"])]
+    return parts
+
+
+def alone(row: dict[str, Any]) -> list[str]:
+    return [row["case"], f"{row['ours']:g}", row["unit"], row["goal"] or "", row["note"] or ""]
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -25,9 +25,10 @@ pytestmark = pytest.mark.whole
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "press-operator"
 NAME = "press-operator-assistant"
-TOPICS = 18
-UNSEEN = ("E-281", "F-356")
-FRENCH = ("F-212", "F-247", "F-356")
+TOPICS = 12
+UNSEEN = ("E-281",)
+KILLED_AT = 3  # updates of about seven
+FRENCH = ("F-212", "F-247")
 SHORTER = {
     r"unseen_topics: \[.*?\]": f"unseen_topics: [{', '.join(UNSEEN)}]",
     r"  languages: \[en, fr\]\n\nadapt": (
@@ -39,7 +40,7 @@ SHORTER = {
     ),
     r"  rank: 32\n  epochs: 10\n": "  rank: 8\n  epochs: 1\n  checkpoint_seconds: 0\n",
     r"gates:\n(  - .*\n)+": (
-        "parity: {conversations: 4, answer_tokens: 8}\n\n"
+        "parity: {conversations: 4, answer_tokens: 8, flips: 0.5} # half-trained answers hang by a hair\n\n"
         "gates:\n  - retention.loss worsens by less than 500%\n  - bias.gender.gap worsens by less than 20\n"
     ),
 }
@@ -93,7 +94,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         assert found == 1, f"the example recipe changed: {pattern}"
     place.recipe.write_text(text)
     rows = [json.loads(line) for line in (EXAMPLE / "examples.jsonl").read_text().splitlines()]
-    english = list(dict.fromkeys(row["topic"] for row in rows))[: TOPICS - len(FRENCH)]
+    english = list(dict.fromkeys(row["topic"] for row in rows))[: TOPICS - len(FRENCH) - len(UNSEEN)]
     kept = {*english, *FRENCH, *UNSEEN}
     shorter_rows = [json.dumps(row, ensure_ascii=False) for row in rows if row["topic"] in kept]
     (example / "examples.jsonl").write_text("\n".join(shorter_rows) + "\n")
@@ -222,8 +223,13 @@ def test_plain_transformers_and_peft_load_the_release(folder: Path, place: Place
         plain = base(ids).logits.log_softmax(-1)
         adapted = PeftModel.from_pretrained(base, release / "adapter")(ids).logits.log_softmax(-1)
         served = merged(ids).logits.log_softmax(-1)
-    assert float((adapted - served).abs().max()) < 0.05  # merged and rounded once to float16
-    assert float((adapted - plain).abs().max()) > 0.1  # the adapter does something
+    assert divergence(adapted, served) < 1e-3  # merged, and rounded once to float16
+    assert divergence(adapted, plain) > 1e-2  # the adapter does something
+
+
+def divergence(p: Any, q: Any) -> float:
+    """Largest Kullback-Leibler divergence over positions, nats. p, q: log-probabilities, [1, tokens, vocabulary]."""
+    return float((p.exp() * (p - q)).sum(-1).max())
 
 
 def test_the_card_has_metadata_that_the_hub_reads(release: Path) -> None:
@@ -252,7 +258,7 @@ def test_evidence_and_lock_are_about_these_very_files(release: Path) -> None:
         assert digests.of_file(release / name.removeprefix("merged/")) == digest
     assert lock["recipe"] == digests.of_file(release / "recipe.yaml")
     measures = [json.loads(line) for line in (release / "evidence" / "measures.jsonl").read_text().splitlines()]
-    assert {m["subject"] for m in measures} == {"base", "result"}
+    assert {m["subject"] for m in measures} == {"base", "result", "gguf:q8_0"}
     assert {m["name"].split(".")[0] for m in measures} == {"domain", "bias", "retention", "memorisation"}
 
 
@@ -280,11 +286,9 @@ def test_killed_in_training_then_resumed_gives_the_same_bytes(
             shutil.copytree(finished, steps(broken) / finished.name)
     partial = broken / ".limpide" / NAME / "partial"
     run = ("run", place.recipe, "--folder", broken)
-    stop(place.start(*run), lambda: any(partial.glob("adapt-*/checkpoint/state.json")), signal.SIGKILL)
-    checkpoints = (*partial.glob("adapt-*/checkpoint/state.json"), *partial.glob("adapt-*/checkpoint.old/state.json"))
-    kept = checkpoints[0]
-    reached = json.loads(kept.read_text())["step"]
-    assert reached > 0
+    stop(place.start(*run), lambda: steps_trained(partial) >= KILLED_AT, signal.SIGKILL)
+    reached = steps_trained(partial)
+    assert reached >= KILLED_AT
     assert not list(steps(broken).glob("adapt-*"))
     code = stop(place.start(*run), lambda: any(steps(broken).glob("export-*")), signal.SIGINT)
     assert code == 130
@@ -294,6 +298,17 @@ def test_killed_in_training_then_resumed_gives_the_same_bytes(
     planned = json.loads((step(broken, "adapt") / "result.json").read_text())["facts"]["steps_planned"]
     assert reached < planned
     print(f"killed at step {reached} of {planned}")
+
+
+def steps_trained(partial: Path) -> int:
+    """By the last whole checkpoint; they are replaced while this reads."""
+    for name in ("checkpoint", "checkpoint.old"):
+        for state in partial.glob(f"adapt-*/{name}/state.json"):
+            try:
+                return int(json.loads(state.read_text())["step"])
+            except FileNotFoundError:
+                continue
+    return 0
 
 
 def weights_of(folder: Path) -> dict[str, str]:

@@ -125,14 +125,18 @@ def train(
 def _timed_step(state: Trainer, packs: Sequence[Pack]) -> tuple[float, int, float]:
     started = time.perf_counter()
     loss = _in_memory(state, lambda: _gradients(state, packs))
-    if not math.isfinite(loss):
-        raise ModelError(
-            f"The training loss is not a number at step {state.step + 1}.",
-            received=loss,
-            remedy="lower adapt.learning_rate in the recipe, or set adapt.precision: float32",
-        )
+    _require_number(loss, f"training loss of step {state.step + 1}")
     _update(state)
     return loss, sum(map(len, packs)), time.perf_counter() - started
+
+
+def _require_number(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise ModelError(
+            f"The {what} is not a number.",
+            received=value,
+            remedy="lower adapt.learning_rate in the recipe, or set adapt.precision: float32",
+        )
 
 
 def _in_memory(state: Trainer, work: Callable[[], float]) -> float:
@@ -152,7 +156,7 @@ def _halve(state: Trainer, error: Exception) -> None:
     if state.micro == 1:
         raise ModelError(
             "There is not enough memory to train on a single pack.",
-            received=str(error).splitlines()[0],
+            received=str(error) or type(error).__name__,
             remedy="lower adapt.pack_tokens or adapt.rank in the recipe, or close other programs",
         ) from error
     state.micro = max(1, state.micro // 2)
@@ -196,7 +200,8 @@ def _update(state: Trainer) -> None:
     """One optimiser step from the masters' gradients."""
     for group in state.optimiser.param_groups:
         group["lr"] = state.plan.rate(state.step)
-    torch.nn.utils.clip_grad_norm_(list(state.masters.values()), 1.0)
+    norm = torch.nn.utils.clip_grad_norm_(list(state.masters.values()), 1.0)
+    _require_number(float(norm), f"gradient of step {state.step + 1}")
     state.optimiser.step()
     _publish(state)
 
@@ -250,12 +255,7 @@ def _record_best(state: Trainer, held_out: Sequence[Pack]) -> float | None:
     if not held_out:
         return None
     loss = _in_memory(state, lambda: mean_loss(state, held_out))
-    if not math.isfinite(loss):
-        raise ModelError(
-            f"The validation loss is not a number after step {state.step}.",
-            received=loss,
-            remedy="lower adapt.learning_rate in the recipe, or set adapt.precision: float32",
-        )
+    _require_number(loss, f"validation loss after step {state.step}")
     if state.best_loss is None or loss < state.best_loss:
         state.best_loss, state.best_step, state.stale = loss, state.step, 0
         state.best = {name: m.detach().clone() for name, m in state.masters.items()}

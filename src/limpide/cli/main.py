@@ -33,10 +33,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-def make_app() -> App:
-    app = App(name="limpide", help=HELP, version=__version__, help_format="plaintext")
+def make_app(command: str = "") -> App:
+    """command: the one that is called; its help is its docstring, which has an example, in place of the one line."""
+    app = App(
+        name="limpide", help=HELP, version=__version__, help_format="plaintext", suppress_keyboard_interrupt=False
+    )
     for name, (target, text) in COMMANDS.items():
-        app.command(target, name=name, help=text)
+        app.command(target, name=name, **({} if name == command else {"help": text}))
     return app
 
 
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warnings.simplefilter("ignore")  # libraries warn their developers; Limpide says what a user needs
     with exit_codes("--json" in arguments):
         try:
-            make_app()(arguments, exit_on_error=False, print_error=False)
+            make_app(arguments[0] if arguments else "")(arguments, exit_on_error=False, print_error=False)
         except CycloptsError as error:
             raise usage_error(error, arguments) from error
 

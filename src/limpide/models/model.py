@@ -109,7 +109,7 @@ def _load(folder: Path, family: Family, dtype: torch.dtype) -> Any:
     if missing:  # transformers would fill them with random numbers
         raise ModelError(
             f"The weights in {folder} are not whole.",
-            received=f"{len(missing)} weights are missing: {', '.join(missing[:5])}",
+            received=f"{len(missing)} missing, the first {missing[0]}",
             expected=f"every weight of a {family.title} model",
             remedy="download the model again",
         )

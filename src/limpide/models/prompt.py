@@ -150,8 +150,9 @@ def refuse_special_tokens(tokenizer: Any, messages: Sequence[Message]) -> None:
     for message in messages:
         found = pattern.search(message.content) if pattern else None
         if found:
+            article = "An" if message.role == "assistant" else "A"
             raise DataError(
-                f"{'An' if message.role == 'assistant' else 'A'} {message.role} message contains the control token {found.group()!r}.",
+                f"{article} {message.role} message contains the control token {found.group()!r}.",
                 received=message.content[max(0, found.start() - 30) : found.end() + 30],
                 remedy="remove it from the text: it would be read as the end of the turn",
             )

@@ -29,37 +29,43 @@ class Finished:
 
 def write_evidence(plan: Plan, workspace: Workspace) -> Path:
     """The folder of documents of this plan: card, reports, evidence. Written once for a plan's key."""
-    from limpide.document.write import write_documents
-
     folder = workspace.documents(plan)
     if (folder / WRITTEN).is_file():
         return folder
     building = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
-    with files.clear_write_errors(building):
-        (building / "evidence").mkdir(parents=True)
+    try:
+        with files.clear_write_errors(building):
+            _write_evidence(building, plan, workspace)
+            shutil.rmtree(folder, ignore_errors=True)
+            building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _write_evidence(building: Path, plan: Plan, workspace: Workspace) -> None:
+    from limpide.document.write import write_documents
+
     evidence = gather(plan, workspace)
     write_documents(evidence, building)
     save_measures(building / "evidence" / "measures.jsonl", evidence.measures)
     files.write_jsonl(building / "evidence" / "changes.jsonl", (c.model_dump(mode="json") for c in evidence.changes))
     files.write_json(building / "evidence" / "parity.json", evidence.parity.model_dump(mode="json"))
     files.write_json(building / "recipe.lock.json", lock(plan, evidence))
-    files.write_bytes(building / "recipe.yaml", plan.path.read_bytes())
+    files.write_bytes(building / "recipe.yaml", plan.text)
     for step in plan.steps:
         items = workspace.done(step) / "items.jsonl"
         if items.is_file():
             name = step.name.removeprefix("audit-")
             files.write_bytes(building / "evidence" / "items" / f"{name}.jsonl", items.read_bytes())
     save_evidence(building / WRITTEN, evidence)
-    shutil.rmtree(folder, ignore_errors=True)
-    building.rename(folder)
-    return folder
 
 
 def lock(plan: Plan, evidence: Evidence) -> dict[str, Any]:
     """Every version, seed and digest that the release rests on."""
     return {
-        "recipe": digests.of_file(plan.path),
+        "recipe": digests.of_bytes(plan.text),
         "seed": plan.recipe.seed,
         "base": {"ref": plan.source.ref, "digest": plan.source.digest},
         "data": {Path(name).name: digest for name, digest in plan.data_files.items()},

@@ -92,8 +92,8 @@ def _judge_limit(gate: Gate, change: Change) -> Judged:
 
 
 def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
-    assert gate.limit is not None
     """Judged on the worst of the models measured: the merged result, and the file that is served."""
+    assert gate.limit is not None
     above = gate.rule == "is above"
     found = [m for m in results if _matches(gate.metric, m.name, m.group)]
     usable = [m for m in found if m.value is not None and m.low is not None and m.high is not None]
@@ -105,7 +105,8 @@ def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
     assert measure.high is not None
     sure = measure.low > gate.limit if above else measure.high < gate.limit
     likely = measure.value > gate.limit if above else measure.value < gate.limit
-    sentence = f"{measure.label} of {measure.subject} is {measure.value:.4g} [{measure.low:.4g}; {measure.high:.4g}]; the limit is {gate.limit:g}."
+    interval = f"{measure.value:.4g} [{measure.low:.4g}; {measure.high:.4g}]"
+    sentence = f"{measure.label} of {measure.subject} is {interval}; the limit is {gate.limit:g}."
     return Judged(gate.text, "pass" if sure else "insufficient evidence" if likely else "fail", sentence)
 
 

@@ -242,4 +242,3 @@ def _decisions(plan: Plan) -> tuple[str, ...]:
     skipped = [s for s in catalogue.suites() if s not in recipe.audit.suites]
     decisions += [f"Suite left out of the audit: {suite}." for suite in skipped]
     return tuple(decisions)
-

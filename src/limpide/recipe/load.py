@@ -120,7 +120,8 @@ def _fault(path: Path, document: CommentedMap, error: Any) -> Fault:
     elif error["type"] == "model_type":
         what = f"{where}: Input should be a section with keys of its own, received {error['input']!r}"
     elif error["type"] == "literal_error":
-        close = nearest(str(error["input"]), re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+        known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        close = nearest(error["input"], known) if isinstance(error["input"], str) else ""
         what = f"{where}: {error['msg']}, received {error['input']!r}.{close}"
     else:
         what = f"{where}: {error['msg']}, received {error['input']!r}"

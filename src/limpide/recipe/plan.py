@@ -40,7 +40,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """steps: in the order they run. environment: what the keys rest on besides recipe, data and code."""
+    """steps: in the order they run. environment: what the keys rest on besides recipe, data and code.
+
+    text: the recipe file as it was when planned: it may be edited while the steps run.
+    """
 
     recipe: Any
     path: Path
@@ -48,6 +51,7 @@ class Plan:
     steps: tuple[Step, ...]
     environment: Mapping[str, str]
     data_files: Mapping[str, str]
+    text: bytes
 
     @property
     def key(self) -> str:
@@ -82,7 +86,7 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
     pairs = {f"{side}:{suite}": f"audit-{side}-{suite}" for suite in suites for side in ("base", "result")}
     compare = catalogue.find("audit.compare")
     maker.add("compare", "audit.compare", compare.settings(), inputs=pairs)
-    return Plan(recipe, path, source, tuple(maker.steps), maker.environment, maker.data_files)
+    return Plan(recipe, path, source, tuple(maker.steps), maker.environment, maker.data_files, path.read_bytes())
 
 
 def environment() -> dict[str, str]:

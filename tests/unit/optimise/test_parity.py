@@ -204,7 +204,7 @@ def test_base_weights_in_the_gguf(steps: Steps) -> None:
 
 
 def test_a_light_adapter_that_rounding_erases(tmp_path: Path) -> None:
-    """Its effect is under every limit in nats, so only the comparison with the base can see that it is gone."""
+    """Its effect is under these limits in nats, so only the comparison with the base can see that it is gone."""
     steps = make_steps(tmp_path / "steps", strength=0.004)
     settings = ParitySettings(conversations=4, answer_tokens=4, f16_divergence=1.0, merged_divergence=1.0, flips=1.0)
     export.run(steps.subject("export"), export.ExportSettings(formats=("gguf:f16",)), Quiet())
@@ -307,7 +307,9 @@ class FakeEngine:
         return self.answer
 
 
-def text_check(monkeypatch: pytest.MonkeyPatch, rows: list[list[float]], tokens: Sequence[int]) -> Check:
+def text_check(
+    monkeypatch: pytest.MonkeyPatch, rows: list[list[float]], tokens: Sequence[int], target: str = "gguf:f16"
+) -> Check:
     """The check of one conversation where the folder has probabilities `rows` and llama.cpp wrote `tokens`."""
 
     def fake(model: Any, ids: Sequence[int], last: int) -> torch.Tensor:
@@ -320,7 +322,7 @@ def text_check(monkeypatch: pytest.MonkeyPatch, rows: list[list[float]], tokens:
     probe = Probe(Example(id="e", messages=messages, source="f:1"), "q", (0, 1), (0, 1, 2))
     engine: Any = FakeEngine(tokens)
     model: Any = None
-    return parity._text_check(engine, model, [probe], "gguf:f16", SETTINGS)
+    return parity._text_check(engine, model, [probe], target, SETTINGS)
 
 
 LIKES_0, LIKES_1, TIE = [0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.45, 0.44, 0.11]  # probabilities of the tokens 0, 1, 2
@@ -343,6 +345,12 @@ def test_near_ties_are_counted_apart(
     check = text_check(monkeypatch, rows, tokens)
     assert words in check.sentence
     assert check.passed is ("0 elsewhere" in words)
+
+
+def test_a_wider_format_has_wider_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[0.5, 0.37, 0.13]]  # token 0 is preferred to token 1 by 0.3 nats
+    assert "0 part at a near tie, 1 elsewhere" in text_check(monkeypatch, rows, (1,), "gguf:f16").sentence
+    assert "1 part at a near tie, 0 elsewhere" in text_check(monkeypatch, rows, (1,), "gguf:q8_0").sentence
 
 
 def test_the_allowed_share_of_flips(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,8 +131,8 @@ def test_unknown_keys(tmp_path: Path, line: str, said: str) -> None:
         ("seed: -1", "seed: "),
         ("seed: 1.5", "seed: "),
         ("adapt: {learning_rate: .inf}", "adapt.learning_rate: "),
-        ("parity: {near_tie: .nan}", "parity.near_tie: "),
-        ("parity: {near_tie: .inf}", "parity.near_tie: "),
+        ("parity: {adapter_effect: .nan}", "parity.adapter_effect: "),
+        ("parity: {adapter_effect: .inf}", "parity.adapter_effect: "),
         ("release: {approval: yes}", "release.approval: "),
         ("release: []", "release: Input should be a section"),
         ("optimise: {formats: [gguf]}", "optimise.formats.0: "),
@@ -220,7 +220,7 @@ def test_faults_of_yaml_are_told_with_their_line(tmp_path: Path, text: str, line
         ("name: x\n".encode("utf-16"), "is not UTF-8"),
         (b"a: \x00\n", "is not valid YAML"),
         (b"gates: &a [*a]\n", "fault"),
-        (b"a: " + b"[" * 5000, "nested without end"),
+        (b"a: " + b"[" * 1500, "nested without end"),
     ],
 )
 def test_what_is_no_recipe(tmp_path: Path, content: bytes, said: str) -> None:

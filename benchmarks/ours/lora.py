@@ -73,7 +73,7 @@ def _steps(model: Model, settings: lora.LoraSettings, subject: Subject, ends: li
     at_once = max(1, round(settings.step_tokens / settings.pack_tokens))
     for epoch in range(settings.epochs):
         packs = order(epoch)
-        tokens += [sum(map(len, packs[i : i + at_once])) for i in range(0, len(packs), at_once)]
+        tokens += [sum(p.tokens for p in packs[i : i + at_once]) for i in range(0, len(packs), at_once)]
     return list(zip(ends, tokens, strict=True))
 
 

@@ -1,13 +1,12 @@
 """A conversation packed beside others is, for the model, a conversation alone."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from limpide.adapt.packing import PADDING, Pack, collate, conversations, pack, seen
+from limpide.adapt.packing import collate, conversations, pack
 from limpide.adapt.training import summed_loss
 from limpide.models.families.registry import backbone, plain
 from limpide.models.masks import attention_mask
@@ -52,7 +51,7 @@ def test_a_conversation_never_feels_its_neighbours(tiny_model: Callable[[str], A
 
     def hidden(rows: list[Rendered]) -> torch.Tensor:
         batch = collate(pack(rows, 200), PAD)
-        mask = attention_mask(seen(batch), batch.positions, plain(model.network).config, model.network.dtype)
+        mask = attention_mask(batch.seen, batch.positions, plain(model.network).config, model.network.dtype)
         with torch.inference_mode():
             states: torch.Tensor = backbone(model.network, model.family)(
                 input_ids=batch.ids, attention_mask=mask, position_ids=batch.positions, use_cache=False
@@ -73,27 +72,54 @@ def test_packs_hold_every_conversation_whole_and_once() -> None:
     assert sorted(conversations(packs)) == sorted(row.ids for row in ROWS)
     assert max(map(len, packs)) <= 40
     assert [len(p) for p in pack(ROWS, 1)] == [len(row.ids) for row in ROWS], "too long for its pack: alone, never cut"
-    cut = replace(packs[0], ids=packs[0].ids[:-1], segments=packs[0].segments[:-1])
-    assert sorted(conversations([cut, *packs[1:]])) != sorted(row.ids for row in ROWS)
+    packs[0].ends[0] = packs[0].parents[packs[0].ends[0]]  # the first conversation, one token shorter
+    assert sorted(conversations(packs)) != sorted(row.ids for row in ROWS)
 
 
 def test_first_fit_fills_the_first_pack_with_room() -> None:
     packs = pack(ROWS, 40)  # 17 9 24 4 13 30
     assert [len(p) for p in packs] == [17 + 9 + 4, 24 + 13, 30]
-    assert packs[0].positions == (*range(17), *range(9), *range(4))
-    assert packs[0].segments == (0,) * 17 + (1,) * 9 + (2,) * 4
+    assert packs[0].positions == [*range(17), *range(9), *range(4)]
+    assert packs[0].ends == [16, 25, 29]
 
 
-def test_targets_stop_where_a_conversation_ends() -> None:
-    """The first token of a conversation is never the target of the last of the one before, even if it is trained."""
-    row = Pack((7, 8, 9, 10), (0, 1, 0, 1), (0, 0, 1, 1), (True, True, True, True))
-    batch = collate([row, Pack((5, 6), (0, 1), (0, 0), (False, True))], PAD)
-    assert batch.targets.tolist() == [[8, -100, 10, -100], [6, -100, -100, -100]]
-    assert batch.ids.tolist() == [[7, 8, 9, 10], [5, 6, PAD, PAD]]
-    assert batch.segments.tolist() == [[0, 0, 1, 1], [0, 0, PADDING, PADDING]]
-    assert seen(batch)[0].tolist() == [
-        [True, False, False, False],
-        [True, True, False, False],
-        [False, False, True, False],
-        [False, False, True, True],
+def test_a_shared_beginning_is_held_once_and_each_conversation_keeps_its_targets() -> None:
+    mask = (False, True, True)
+    packs = pack([Rendered("", ids, mask, ("",) * 3, 1) for ids in ((7, 8, 9), (7, 8, 5), (6, 8, 9))], 8)
+    assert [len(p) for p in packs] == [7]
+    assert packs[0].ids == [7, 8, 9, 5, 6, 8, 9]
+    assert packs[0].parents == [-1, 0, 1, 1, -1, 4, 5]
+    assert packs[0].learnt == [(0, 8), (1, 9), (0, 8), (1, 5), (4, 8), (5, 9)], "8 after 7 is learnt twice"
+    assert packs[0].tokens == 9
+    batch = collate(packs, PAD)
+    assert batch.targets.tolist() == [8, 9, 8, 5, 8, 9]
+    assert batch.columns.tolist() == [0, 1, 0, 1, 4, 5]
+    assert batch.seen[0].int().tolist()[3] == [1, 1, 0, 1, 0, 0, 0]
+
+
+def test_padding_sees_itself_and_nothing_sees_padding() -> None:
+    batch = collate(pack([conversation(1, 5), conversation(2, 3)], 1), PAD)
+    assert batch.ids.shape == (2, 5)
+    assert batch.seen[1].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1],
     ]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_conversations_that_share_a_beginning_lose_what_they_lose_apart(
+    tiny_model: Callable[[str], Any], name: str
+) -> None:
+    model = tiny_model(name)
+    start = conversation(7, 15).ids
+    tails = [conversation(seed, 8).ids for seed in (21, 22, 23)]
+    mask = (False,) * 17 + (True,) * 6
+    rows = [Rendered("", start + tail, mask, ("",) * 23, 17) for tail in tails]
+    batch = collate(pack(rows, 100), PAD)
+    assert batch.ids.shape[1] == 15 + 3 * 8
+    with torch.inference_mode():
+        found = float(summed_loss(model.network, model.family, batch))
+    assert found == pytest.approx(sum(naive_loss(model, row) for row in rows), abs=1e-4)

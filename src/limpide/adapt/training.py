@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from limpide.adapt import checkpoint
-from limpide.adapt.packing import Batch, Pack, collate, seen
+from limpide.adapt.packing import Batch, Pack, collate
 from limpide.core.errors import ModelError
 from limpide.core.progress import Progress
 from limpide.models.families.family import Family
@@ -127,7 +127,7 @@ def _timed_step(state: Trainer, packs: Sequence[Pack]) -> tuple[float, int, floa
     loss = _in_memory(state, lambda: _gradients(state, packs))
     _require_number(loss, f"training loss of step {state.step + 1}")
     _update(state)
-    return loss, sum(map(len, packs)), time.perf_counter() - started
+    return loss, sum(p.tokens for p in packs), time.perf_counter() - started
 
 
 def _require_number(value: float, what: str) -> None:
@@ -222,12 +222,11 @@ def summed_loss(network: Any, family: Family, batch: Batch) -> torch.Tensor:
     dtype = next(network.parameters()).dtype
     output = backbone(network, family)(
         input_ids=batch.ids,
-        attention_mask=attention_mask(seen(batch), batch.positions, plain(network).config, dtype),
+        attention_mask=attention_mask(batch.seen, batch.positions, plain(network).config, dtype),
         position_ids=batch.positions,
         use_cache=False,
     )
-    learnt = batch.targets != -100
-    hidden, targets = output.last_hidden_state[learnt], batch.targets[learnt]
+    hidden, targets = output.last_hidden_state[batch.rows, batch.columns], batch.targets
     parts = [
         cross_entropy(logits_from_hidden(network, family, h).float(), t, reduction="sum")
         for h, t in zip(_rows(hidden), _rows(targets), strict=True)

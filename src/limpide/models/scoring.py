@@ -15,7 +15,7 @@ from limpide.core.errors import LimpideError, ModelError
 from limpide.core.progress import Progress, Quiet
 from limpide.models.families.registry import backbone, logits_from_hidden, plain
 from limpide.models.masks import attention_mask
-from limpide.models.tree import tree_packs
+from limpide.models.tree import ancestors, tree_packs
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
@@ -160,7 +160,7 @@ def _score_tree(model: "Model", items: Sequence[_Encoded]) -> Iterator[list[tupl
     config, dtype = plain(model.network).config, model.network.dtype
     for pack in tree_packs([(i.context + i.continuation, len(i.context)) for i in items], TREE_BUDGET):
         positions = torch.tensor([pack.depths])
-        mask = attention_mask(pack.ancestors(), positions, config, dtype)
+        mask = attention_mask(ancestors(pack.parents, len(pack))[None], positions, config, dtype)
         output = body(
             input_ids=torch.tensor([pack.tokens]), attention_mask=mask, position_ids=positions, use_cache=False
         )

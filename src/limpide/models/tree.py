@@ -23,15 +23,17 @@ class TreePack:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def ancestors(self) -> torch.Tensor:
-        """bool[1, nodes, nodes]: True where the second node is the first or an ancestor of it."""
-        size = len(self)
-        seen = np.zeros((size, size), dtype=bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] = seen[parent]
-            seen[node, node] = True
-        return torch.from_numpy(seen)[None]
+
+def ancestors(parents: Sequence[int], width: int) -> torch.Tensor:
+    """bool[width, width]: True where the second place is the first or an ancestor of it; padding sees itself.
+
+    parents: of each place, an earlier one, or −1 at a root.
+    """
+    seen = np.eye(width, dtype=bool)
+    for place, parent in enumerate(parents):
+        if parent >= 0:
+            seen[place] |= seen[parent]
+    return torch.from_numpy(seen)
 
 
 def tree_packs(texts: Sequence[tuple[Sequence[int], int]], budget: int) -> Iterator[TreePack]:

@@ -63,9 +63,9 @@ def test_a_row_that_is_not_whole_in_the_packs_is_counted(tiny_path: Callable[[st
     rows = [render_example(model, example) for example in examples()]
     packs = pack(rows, 96)
     assert lora._truncated(rows, packs) == 0
-    cut = Pack(packs[0].ids[:-1], packs[0].positions[:-1], packs[0].segments[:-1], packs[0].trained[:-1])
-    assert lora._truncated(rows, [cut, *packs[1:]]) == 1
-    assert lora._truncated(rows, packs[1:]) == len(set(packs[0].segments))
+    assert lora._truncated(rows, packs[1:]) == len(packs[0].ends)
+    packs[0].ends[0] = packs[0].parents[packs[0].ends[0]]
+    assert lora._truncated(rows, packs) == 1
 
 
 def test_training_that_never_helps_is_said_and_changes_nothing(

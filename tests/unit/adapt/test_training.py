@@ -30,7 +30,7 @@ def test_a_step_is_the_same_however_it_is_cut(tiny_path: Callable[[str], Path], 
         states.append(state)
     one, other = states
     assert [row["train"] for row in one.losses[1:]] == pytest.approx(
-        [row["train"] for row in other.losses[1:]], abs=1e-6
+        [row["train"] for row in other.losses[1:]], abs=1e-5
     )
     for key, master in one.masters.items():
         # Adam divides by the gradient's size: where it is near zero, rounding alone decides the sign of the move.

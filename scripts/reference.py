@@ -6,7 +6,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -56,12 +57,24 @@ def recipe_rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _type(field: FieldInfo, section: bool) -> str:
-    if section:
-        return "section"
-    text = str(field.annotation).replace("typing.", "")
-    text = re.sub(r"<class '([^']+)'>", r"\1", text)
-    text = re.sub(r"Annotated\[(\w+), [^\]]*\]+", r"\1", text)
-    return cell(re.sub(r"\b[a-z_]+(?:\.\w+)+\.", "", text))
+    return "section" if section else cell(type_name(field.annotation))
+
+
+def type_name(annotation: Any) -> str:
+    """A type in words: 'list of text', 'number or null', 'gender, origin'."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(inner[0])
+    if origin is Literal:
+        return ", ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(type_name(part) for part in inner)
+    if origin in (tuple, list):
+        return f"list of {type_name(inner[0])}"
+    if origin is dict:
+        return f"{type_name(inner[0])}: {type_name(inner[1])}"
+    words = {str: "text", int: "whole number", float: "number", bool: "true, false", Path: "path", type(None): "null"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _default(field: FieldInfo, section: bool) -> str:
@@ -96,7 +109,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 def command_help(words: tuple[str, ...]) -> str:
     out = io.StringIO()
     console = Console(file=out, width=100, force_terminal=False, color_system=None)
-    make_app().help_print(list(words), console=console)
+    make_app(words[0]).help_print(list(words), console=console)
     text = "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
     return f"### limpide {' '.join(words)}\n\n```text\n{text}\n```"
 

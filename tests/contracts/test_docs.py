@@ -48,7 +48,7 @@ def test_readme_commands_exist() -> None:
             assert words[1] in COMMANDS or words[1].startswith("-"), line
 
 
-FORBIDDEN = re.compile(r"pyth[o]nhosted|pyp[i]\.org|npmj[s]\.org|debia[n]\.org|/wor[k]/|/root/|/tmp/w\b")
+FORBIDDEN = re.compile(r"pyth[o]nhosted|pyp[i]\.org|npmj[s]\.org|debia[n]\.org|/wor[k]/|/roo[t]/|/tm[p]/w\b")
 
 
 def test_no_registry_and_no_path_of_a_machine() -> None:

@@ -170,4 +170,5 @@ operation = Operation(
     settings=DomainSettings,
     run=run,
     needs=("generates", "scores"),
+    source="exact and normalised match, as in SQuAD (Rajpurkar et al. 2016), without dropping articles",
 )

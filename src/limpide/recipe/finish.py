@@ -103,11 +103,6 @@ def _finish(plan: Plan, workspace: Workspace, password: str | None) -> Finished:
             f"Verdict: {evidence.verdict}. The release is not made: " + " ".join(map(str, evidence.reasons)),
             remedy=f"read {documents / 'evidence' / 'report.html'}, change the recipe or the data, and run again",
         )
-    if plan.recipe.release.sign_with is None:
-        raise UsageError(
-            "The recipe names no key, and an unsigned release is not made.",
-            remedy="make one with: limpide keys new keys/release.pem, and set release.sign_with to its path",
-        )
     release = workspace.release(plan)
     made = _make_release(release, plan, workspace, documents, password)
     finished = Finished(evidence, documents, release, made)

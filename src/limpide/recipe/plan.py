@@ -179,14 +179,18 @@ def check_ready(plan: Plan, password: str | None = None) -> None:
             f"The base {plan.source.ref} is an adapter; a recipe starts from a whole model.",
             remedy="merge it into its base first, and name the merged folder as `base`",
         )
-    if release.sign_with is not None:
-        if not signing_key(plan).is_file():
-            raise MissingError(
-                "The recipe signs with a key that does not exist.",
-                received=signing_key(plan),
-                remedy=f"make one with: limpide keys new {signing_key(plan)}",
-            )
-        load_private(signing_key(plan), password)
+    if release.sign_with is None:
+        raise UsageError(
+            "The recipe names no key, and an unsigned release is not made.",
+            remedy="make one with: limpide keys new keys/release.pem, and set release.sign_with to its path",
+        )
+    if not signing_key(plan).is_file():
+        raise MissingError(
+            "The recipe signs with a key that does not exist.",
+            received=signing_key(plan),
+            remedy=f"make one with: limpide keys new {signing_key(plan)}",
+        )
+    load_private(signing_key(plan), password)
     if release.licence is not None and release.licence.casefold() != (inherited or "").casefold():
         raise UsageError(
             "The recipe claims a licence that the base does not declare; a release inherits its base's.",

@@ -14,7 +14,7 @@ from limpide.core.errors import LimpideError, ModelError
 from limpide.core.progress import Quiet
 from limpide.models import scoring
 from limpide.models.scoring import Request, encode_request, log_probabilities, score
-from limpide.models.tree import TreePack, tree_packs
+from limpide.models.tree import TreePack, ancestors, tree_packs
 from tiny import BOS_FAMILIES, CHAT_FAMILIES, CONTEXT, VOCABULARY
 
 Opened = Callable[[str], Any]
@@ -187,7 +187,7 @@ def test_packs_hold_each_text_and_place_once(texts: list[tuple[tuple[int, ...], 
         paths = [spelled(pack, node) for node in range(len(pack))]
         assert len(set(paths)) == len(paths), "two nodes of a pack for the same beginning"
         assert pack.depths == [len(path) - 1 for path in paths]
-        seen = pack.ancestors()[0]
+        seen = ancestors(pack.parents, len(pack))
         for node, path in enumerate(paths):
             line = [int(n) for n in seen[node].nonzero()]
             assert [pack.tokens[n] for n in line] == list(path)

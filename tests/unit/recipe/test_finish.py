@@ -79,13 +79,6 @@ def test_a_failed_certificate_blocks_the_release(bench: Bench, recipe: Path, sou
     assert not (recipe.parent / "releases").exists()
 
 
-def test_a_recipe_without_a_key_makes_no_release(bench: Bench, recipe: Path, source: Source) -> None:
-    edit(recipe, "{sign_with: keys/release.pem}", "{}")
-    with pytest.raises(UsageError, match="no key"):
-        run(recipe, source)
-    assert not (recipe.parent / "releases").exists()
-
-
 def test_waiting_for_a_named_person_then_going_on(bench: Bench, recipe: Path, source: Source) -> None:
     edit(recipe, "{sign_with", "{approval: required, sign_with")
     with pytest.raises(ApprovalNeeded):

@@ -179,9 +179,10 @@ def test_a_good_recipe_is_ready(bench: Bench, recipe: Path, source: Source) -> N
     check_ready(plan_of(recipe, source))
 
 
-def test_no_key_in_the_recipe_is_no_fault_yet(bench: Bench, recipe: Path, source: Source) -> None:
+def test_a_recipe_without_a_key_is_told_before_the_work(bench: Bench, recipe: Path, source: Source) -> None:
     edit(recipe, "{sign_with: keys/release.pem}", "{}")
-    check_ready(plan_of(recipe, source))
+    with pytest.raises(UsageError, match="no key"):
+        check_ready(plan_of(recipe, source))
 
 
 def test_a_missing_key_tells_how_to_make_it(bench: Bench, recipe: Path, source: Source) -> None:

@@ -5,7 +5,7 @@ RECIPE := examples/press-operator/recipe.yaml
 KEY := examples/press-operator/keys/release
 RELEASE := releases/press-operator-assistant-1.0.0
 
-.PHONY: setup demo test check bench families reference pictures clean
+.PHONY: setup demo test check bench bench-demo families reference pictures clean
 
 setup: .venv/installed
 
@@ -42,6 +42,10 @@ families: setup
 
 bench: setup
 	$(BIN)/python benchmarks/training.py
+
+bench-demo: setup
+	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python scripts/benchmarks_page.py --write
 
 clean:
 	rm -rf .venv .venv-bench .limpide releases

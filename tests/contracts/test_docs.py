@@ -48,6 +48,13 @@ def test_readme_commands_exist() -> None:
             assert words[1] in COMMANDS or words[1].startswith("-"), line
 
 
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 FORBIDDEN = re.compile(r"pyth[o]nhosted|pyp[i]\.org|npmj[s]\.org|debia[n]\.org|/wor[k]/|/roo[t]/|/tm[p]/w\b")
 
 

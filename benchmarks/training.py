@@ -25,7 +25,7 @@ from limpide.core import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
-GOAL = 3.0  # ours ÷ TRL, in the first epoch
+GOAL = 2.5  # ours ÷ TRL, in the first epoch
 ALTERNATIONS = 3
 SWEEP_STEPS = 4  # of which the first warms up
 EPOCHS = 1
@@ -216,7 +216,8 @@ def _notes(rows: Answer, runs: list[Run], ratios: list[float], flops: float, lim
         "Limpide's scoring in float32.",
         f"Share of the machine: {flops / 1e9:.3f} GFLOP a token (4 × adapted matrices + 6 × adapter + 4 × head × share "
         f"of trained tokens; attention left out) × tokens/s ÷ {limit / 1e9:.0f} GFLOP/s, the fastest matrix product in "
-        f"{ours['precision']} measured in the same run.",
+        f"{ours['precision']} measured in the same run; useful work, as what packed conversations "
+        "share is computed once and counted for each.",
         "The peer runs the fastest settings of the sweep below. TRL lays packed and padding-free sequences in one row; "
         "with this version of transformers each still sees only itself under SDPA and eager attention, by its "
         "positions: the same rows give the same loss in every layout, to 2e-6 nats. On a CPU, TRL scores the whole "

@@ -69,8 +69,6 @@ def run(subject: Subject, settings: LoraSettings, progress: Progress) -> Result:
     progress.say(f"training {len(rows)} rows, {size} tokens, at most {plan.steps} steps, in {precision}")
     validation = _pack(kept_aside, settings, subject.seed)
     training.train(state, _order(packs, subject.seed), validation, subject.out, progress)
-    for note in state.notes:
-        progress.warn(note)
     save_adapter(state, subject.out / "adapter", model)
     files.write_jsonl(subject.out / "losses.jsonl", state.losses)
     checkpoint.remove(subject.out)

@@ -28,11 +28,12 @@ def run(subject: Subject, settings: ServedSettings, progress: Progress) -> Resul
     kind, gguf = served_file(subject.input("export"))
     folder = subject.input("data")
     questions = read_questions(folder)
-    answers = served_answers(gguf, [example for _, example in questions], settings.max_new_tokens, progress)
+    everything = [example for _, example in questions]
+    answers, allowed = served_answers(gguf, everything, settings.max_new_tokens, progress)
     items = [
         domain_item(part, example, answer, None) for (part, example), answer in zip(questions, answers, strict=True)
     ]
-    made = specs(settings.max_new_tokens)
+    made = specs(allowed)
     save_evidence(subject.out, items, made)
     data = data_digest(folder, ["held_out.jsonl", "unseen.jsonl"])
     frame = Frame(f"gguf:{kind}", subject.seed, digests.of_file(gguf), data)
@@ -48,18 +49,23 @@ def served_file(export: Path) -> tuple[str, Path]:
     raise MissingError("The export wrote no GGUF file.", remedy="add gguf:q8_0 to optimise.formats in the recipe")
 
 
-def served_answers(gguf: Path, examples: Sequence[Example], max_new_tokens: int, progress: Progress) -> list[str]:
-    """Greedy answers, each prompt rendered by the engine from the template inside the file."""
+def served_answers(gguf: Path, examples: Sequence[Example], at_least: int, progress: Progress) -> tuple[list[str], int]:
+    """Greedy answers, each prompt rendered by the engine from the template inside the file; and their longest length.
+
+    at_least: tokens allowed, or more where an expected answer is longer: a limit that cuts it would count it wrong.
+    """
     from limpide.models.llamacpp import LlamaEngine
 
     answers = []
     with LlamaEngine(gguf) as engine, progress.task("answering as served", total=len(examples)) as task:
+        longest = max(len(engine.tokenize(example.answer, add_special=False)) for example in examples)
+        allowed = max(at_least, longest + 1)  # and the end token
         for example in examples:
             messages = [{"role": m.role, "content": m.content} for m in example.prompt]
             prompt = engine.tokenize(engine.apply_template(messages), add_special=True)
-            answers.append(str(engine.complete(prompt, n_predict=max_new_tokens)["content"]))
+            answers.append(str(engine.complete(prompt, n_predict=allowed)["content"]))
             task.advance()
-    return answers
+    return answers, allowed
 
 
 def specs(max_new_tokens: int) -> tuple[Spec, ...]:

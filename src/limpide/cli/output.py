@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from limpide.core.errors import LimpideError
 from limpide.core.progress import Progress, progress_for
 
+READER_LEFT = 141  # what shells give for a closed pipe
 INTERRUPTED = 130  # what shells give for Ctrl-C
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print results, progress and errors as JSON")]
 
@@ -65,8 +66,9 @@ def exit_codes(as_json: bool) -> Iterator[None]:
         _print_error(stopped, as_json, {"error": "Interrupted", "exit_code": INTERRUPTED})
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
-        raise SystemExit(0) from None
+        for stream in (sys.stdout, sys.stderr):  # the reader left: nobody is there to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(READER_LEFT) from None
     except Exception as error:
         if os.environ.get("LIMPIDE_DEBUG"):
             raise

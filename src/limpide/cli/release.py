@@ -34,7 +34,11 @@ def new(path: Path, *, as_json: Json = False) -> None:
 
 
 def verify(
-    folder: Path, *, key: Annotated[Path, Parameter(help="the publisher's public key (.pub)")], as_json: Json = False
+    folder: Path,
+    *,
+    key: Annotated[Path, Parameter(help="the publisher's public key (.pub)")],
+    approver_key: Annotated[tuple[Path, ...], Parameter(help="public keys of other approvers", negative="")] = (),
+    as_json: Json = False,
 ) -> None:
     """Check that a release is what was signed: offline, with the public key alone. Exit code 6 when it is not.
 
@@ -49,7 +53,7 @@ def verify(
     from limpide.release.verify import verify_folder
 
     verified = verify_folder(folder, key)
-    approved = approvals(folder, key)
+    approved = approvals(folder, key, approver_key)
     if as_json:
         names = [{"name": a.name, "on": a.approved_on, "statement": a.statement} for a in approved]
         print_json({"valid": True, "root": verified.root, "files": dict(verified.files), "approvals": names})
@@ -67,6 +71,9 @@ def approve(
     name: Annotated[str, Parameter(help="the person who approves")],
     key: Annotated[Path, Parameter(help="the private key that signs the approval")],
     statement: Annotated[str, Parameter(help="what the person wants on record")] = "",
+    release_key: Annotated[
+        Path | None, Parameter(help="public key that signed the release, when it is another")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Record that a named person approves a release; the record is bound to its bytes and signed.
@@ -80,7 +87,8 @@ def approve(
     """
     from limpide.release.approve import approve as record
 
-    approval = record(folder, name, key, statement=statement, password=os.environ.get("LIMPIDE_KEY_PASSWORD"))
+    password = os.environ.get("LIMPIDE_KEY_PASSWORD")
+    approval = record(folder, name, key, statement=statement, password=password, release_key=release_key)
     if as_json:
         print_json(approval.model_dump(mode="json"))
         return

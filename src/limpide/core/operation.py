@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from limpide.core import files
-from limpide.core.errors import LimpideError
+from limpide.core.errors import LimpideError, UsageError
 from limpide.core.measure import Measure, load_measures, save_measures
 from limpide.core.progress import Progress
 
@@ -43,7 +43,11 @@ class Subject:
 
     def input(self, name: str) -> Path:
         if name not in self.inputs:
-            raise LimpideError(f"This operation needs the folder of step '{name}'.", received=sorted(self.inputs))
+            raise UsageError(
+                f"This operation needs the folder of step '{name}'.",
+                received=", ".join(sorted(self.inputs)) or "nothing",
+                remedy=f"run it from a recipe, or give the folder of a finished step: --{name} .limpide/…/{name}-…",
+            )
         return self.inputs[name]
 
     def the_model(self) -> Path:

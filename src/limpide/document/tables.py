@@ -198,8 +198,8 @@ def gate_fact(rule: str, evidence: Evidence, language: Language) -> str | None:
         found = [m for m in evidence.measures if m.subject != "base" and concerns(rule, m)]
         if not found or any(m.value is None for m in found):
             return None
-        worst = min if rest.startswith("is above") else max  # of the merged result and the file that is served
-        measure = worst(found, key=lambda m: m.value or 0.0)
+        above = rest.startswith("is above")  # judged on the worst of the merged result and the file that is served
+        measure = min(found, key=lambda m: m.low or 0.0) if above else max(found, key=lambda m: m.high or 0.0)
         interval = language.interval(measure.low, measure.high, measure.unit, measure.level)
         value = language.value(measure.value, measure.unit)
         return language.say("gate.level", value=f"{value} ({interval})" if interval else value)

@@ -7,7 +7,9 @@ import functools
 import json
 import logging
 import math
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +55,10 @@ def folder_from_gguf(
         progress.task(f"Converting {path.name} (once)", total=None),
         cache.new_folder(target) as folder,
     ):
-        _convert(path, folder, header)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as alone:
+            # transformers also reads what lies beside a GGUF file, unchecked: it must find nothing there
+            _put(path, Path(alone) / path.name)
+            _convert(Path(alone) / path.name, folder, header)
         facts = {
             "gguf": {"name": path.name, "sha256": digest, "quantisation": _quantisation(header)},
             "licence": header.metadata.get("general.license"),
@@ -64,6 +69,13 @@ def folder_from_gguf(
             shutil.copy2(extra_path, folder / extra_name)
         files.write_json(folder / SOURCE_FILE, facts)
     return target, odd
+
+
+def _put(path: Path, target: Path) -> None:
+    try:
+        os.symlink(path.absolute(), target)
+    except OSError:  # a system or a user without the right to make links
+        shutil.copyfile(path, target)
 
 
 def _quantisation(header: Gguf) -> str:

@@ -122,8 +122,8 @@ def _base(named: Any, adapter: Path, progress: Progress) -> Source:
         candidates = [named, str(adapter / named)] if not os.path.isabs(named) else [named]
         alias = embedded.alias_of_folder(Path(named).name)
         candidates += [alias] if alias else []
-    for candidate in candidates:
-        if candidate in embedded.EMBEDDED or candidate.startswith("hub:") or Path(candidate).expanduser().exists():
+    for candidate in candidates:  # never the hub: an adapter's file must not decide what is downloaded
+        if candidate in embedded.EMBEDDED or Path(candidate).expanduser().exists():
             base = resolve(candidate, progress)
             if base.kind == "adapter":
                 raise ModelError(
@@ -176,6 +176,12 @@ def check_complete(folder: Path) -> None:
             received=f"{len(held)} files: {', '.join(held[:5])}" if held else "an empty folder",
             expected="config.json, model.safetensors and a tokenizer",
             remedy=f"give the file itself: {folder / gguf}" if gguf else "give the folder that holds config.json",
+        )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds a whole model and an adapter's configuration, which would be applied without a word.",
+            received="config.json and adapter_config.json",
+            remedy="move the adapter's files into a folder of their own, and open that folder",
         )
     config = files.read_json(folder / "config.json")
     family = family_of(config if isinstance(config, dict) else {})

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,11 @@ def lock(plan: Plan, evidence: Evidence) -> dict[str, Any]:
     return {
         "recipe": digests.of_bytes(plan.text),
         "seed": plan.recipe.seed,
+        "approval": plan.recipe.release.approval,
+        "code": dict(plan.code),
+        "installed": {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name.lower())},
         "base": {"ref": plan.source.ref, "digest": plan.source.digest},
-        "data": {Path(name).name: digest for name, digest in plan.data_files.items()},
+        "data": [{"file": Path(name).name, "sha256": digest} for name, digest in plan.data_files.items()],
         "environment": dict(plan.environment),
         "steps": {step.name: step.key for step in plan.steps},
         "files": {file.name: file.digest for file in evidence.files},
@@ -135,7 +139,8 @@ def _require_approval(finished: Finished, plan: Plan) -> None:
     if plan.recipe.release.approval == "required":
         from limpide.release.approve import require_approval
 
-        require_approval(finished.release, public_key(plan))
+        others = [plan.path.parent / key for key in plan.recipe.release.approvers]
+        require_approval(finished.release, public_key(plan), others)
 
 
 def public_key(plan: Plan) -> Path:

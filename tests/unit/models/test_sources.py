@@ -221,3 +221,21 @@ def test_an_adapter_on_an_adapter(folder: Path, tmp_path: Path) -> None:
     first = write_adapter(tmp_path / "one", str(folder))
     with pytest.raises(ModelError, match="itself an adapter"):
         resolve(str(write_adapter(tmp_path / "two", str(first))))
+
+
+def test_an_adapter_never_decides_what_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(*_: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(sources.hub, "fetch", fetched)
+    adapter = write_adapter(tmp_path / "adapter", "hub:someone/else@main")
+    with pytest.raises(ModelError, match="not on this machine"):
+        resolve(str(adapter))
+
+
+def test_a_whole_model_with_an_adapter_beside_is_refused(folder: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(folder, mixed)
+    (mixed / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="applied without a word"):
+        resolve(str(mixed))

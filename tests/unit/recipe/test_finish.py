@@ -156,7 +156,10 @@ def test_the_lock_tells_every_version_seed_and_digest(bench: Bench, recipe: Path
     plan = plan_of(recipe, source)
     assert lock["steps"] == {step.name: step.key for step in plan.steps}
     assert lock["base"]["digest"] == source.digest
-    assert set(lock["data"]) == {"examples.jsonl"}
+    assert [row["file"] for row in lock["data"]] == ["examples.jsonl"]
+    assert lock["code"] == dict(plan.code)
+    assert lock["installed"]["torch"].startswith("2.")
+    assert lock["approval"] == "none"
     assert lock["environment"] == dict(plan.environment)
     assert lock["seed"] == 0
 

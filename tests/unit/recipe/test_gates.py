@@ -199,3 +199,12 @@ def test_a_level_is_judged_on_the_worst_of_what_will_be_used() -> None:
     served = measure(subject="gguf:q8_0", value=0.7, low=0.6, high=0.8)
     assert judge(parse_gate("domain.accuracy is above 75%"), [], [measure(), served]).verdict == "fail"
     assert judge(parse_gate("domain.accuracy is below 85%"), [], [measure(), served]).verdict == "fail"
+
+
+def test_a_level_is_judged_on_the_worst_interval_of_result_and_served_file() -> None:
+    merged = measure(value=0.92, low=0.91, high=0.93)
+    served = measure(subject="gguf:q8_0", value=0.93, low=0.88, high=0.97)
+    judged = judge(parse_gate("domain.accuracy is above 90%"), [], [merged, served])
+    assert judged.verdict == "insufficient evidence"
+    assert "gguf:q8_0" in judged.sentence
+    assert judge(parse_gate("domain.accuracy is above 85%"), [], [merged, served]).verdict == "pass"

@@ -242,3 +242,48 @@ def test_plans_can_be_made_from_another_folder(bench: Bench, recipe: Path, sourc
     plan = make_plan(load_recipe(recipe), recipe, source)
     assert list(plan.data_files) == [str(recipe.parent / "examples.jsonl")]
     assert planning.signing_key(plan) == recipe.parent / "keys" / "release.pem"
+
+
+def with_config(source: Source, folder: Path, model_type: str) -> Source:
+    folder.mkdir()
+    (folder / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
+    return replace(source, folder=folder)
+
+
+def test_a_base_that_has_no_gguf_is_told_before_the_work(
+    bench: Bench, recipe: Path, source: Source, tmp_path: Path
+) -> None:
+    plan = replace(plan_of(recipe, source), source=with_config(source, tmp_path / "gpt2", "gpt2"))
+    formats = plan.recipe.optimise.model_copy(update={"formats": ("safetensors", "gguf:q8_0")})
+    with pytest.raises(ModelError, match="GGUF for the Llama family"):
+        check_ready(replace(plan, recipe=plan.recipe.model_copy(update={"optimise": formats})))
+
+
+def test_a_base_that_cannot_be_adapted_is_told_before_the_work(
+    bench: Bench, recipe: Path, source: Source, tmp_path: Path
+) -> None:
+    plan = replace(plan_of(recipe, source), source=with_config(source, tmp_path / "t5", "t5"))
+    formats = plan.recipe.optimise.model_copy(update={"formats": ("safetensors",)})
+    with pytest.raises(ModelError, match="works on decoders"):
+        check_ready(replace(plan, recipe=plan.recipe.model_copy(update={"optimise": formats})))
+
+
+def test_a_canary_that_is_not_planted_is_not_looked_for() -> None:
+    from limpide.recipe.schema import Recipe
+
+    def canary_of(adapt: dict[str, object] | None) -> bool:
+        values = {
+            "name": "a",
+            "version": "1",
+            "purpose": {"intended": "x"},
+            "base": "b",
+            "data": {"examples": "e.jsonl"},
+        }
+        loaded = Recipe.model_validate({**values, "adapt": adapt})
+        source = Source("b", "folder", Path(), "0" * 64, None, None)
+        made = planning.make_plan(loaded, Path(__file__), source)
+        return bool(made.step("audit-result-memorisation").settings.canary)  # type: ignore[attr-defined]  # of its suite
+
+    assert canary_of({"canary": True})
+    assert not canary_of({"canary": False})
+    assert not canary_of(None)

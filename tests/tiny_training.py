@@ -70,14 +70,6 @@ class Stops(Quiet):
             raise KeyboardInterrupt
 
 
-class Warned(Quiet):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-
 def losses(subject: Subject) -> list[float]:
     return [row["train"] for row in files.read_jsonl(subject.out / "losses.jsonl")[1:]]
 

@@ -326,7 +326,7 @@ def stop(process: subprocess.Popen[bytes], when: Callable[[], bool], how: signal
             assert time.monotonic() < deadline, "it never got there"
             time.sleep(0.05)
         process.send_signal(how)
-        return process.wait(60)
+        return process.wait(300)  # an answer that llama.cpp is writing ends first, slowly on a busy machine
     finally:
         process.kill()
         process.wait()

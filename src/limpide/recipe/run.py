@@ -134,7 +134,7 @@ def only_one(workspace: Workspace) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock.is_file() and lock.read_text() == _me():
+        if lock.is_file() and lock.read_text().split()[:1] == [str(os.getpid())]:
             lock.unlink(missing_ok=True)
 
 

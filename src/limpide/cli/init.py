@@ -88,8 +88,11 @@ def init(
     """
     if path.exists():
         raise UsageError(f"{path} exists, and nothing is overwritten.", remedy="name another file: limpide init PATH")
-    if not yes and not as_json and sys.stdin.isatty():
-        answers = asked(answers)
+    if not yes and not as_json:
+        if sys.stdin.isatty():
+            answers = asked(answers)
+        else:
+            print("No terminal to ask on: what was not given as an option took its default.", file=sys.stderr)
     files.write_text(path, recipe_text(path, answers))
     if as_json:
         print_json({"recipe": str(path)})

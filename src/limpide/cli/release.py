@@ -58,7 +58,7 @@ def verify(
         names = [{"name": a.name, "on": a.approved_on, "statement": a.statement} for a in approved]
         print_json({"valid": True, "root": verified.root, "files": dict(verified.files), "approvals": names})
         return
-    print(f"{folder}: {len(verified.files)} files are exactly as signed by key {verified.fingerprint[:16]}…")
+    print(f"{folder}: {len(verified.files)} files are exactly as signed by key {verified.fingerprint}")
     for approval in approved:
         print(f"  approved by {approval.name} on {approval.approved_on}: {approval.statement or '(no statement)'}")
     if not approved:

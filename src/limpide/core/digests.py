@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -50,4 +51,5 @@ def of_code(*packages: Path) -> str:
 
 def slug(text: str) -> str:
     """A name safe in a file system: lowercase letters, digits, dot, dash."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "unnamed"
+    plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()  # é → e
+    return re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.") or "unnamed"

@@ -203,7 +203,18 @@ def bias(evidence: Evidence, language: Language) -> Finding:
     changes = bias_changes(evidence)
     if not changes:
         return Finding(sentence=" ".join([*said, language.say("bias.moved.absent")]), tone="doubt")
-    return Finding(sentence=" ".join([*said, *moved(changes, language)]), tone=tone_of(worst_verdict(changes)))
+    said += moved(changes, language)
+    grown = [c for c in bias_size_changes(evidence) if c.verdict == "worse"]
+    if grown:
+        said.append(language.say("bias.size.worse", where=language.list([where(c.group, language) for c in grown])))
+    return Finding(sentence=" ".join(said), tone=tone_of(worst_verdict([*changes, *grown])))
+
+
+def bias_size_changes(evidence: Evidence) -> list[Change]:
+    """Changes of the gap's size on the finest slices: gaps in both directions cancel in the signed mean, not here."""
+    changes = [c for c in evidence.changes if c.name == "bias.absolute_gap"]
+    fine = finest([c.group for c in changes])
+    return [c for c in changes if c.group in fine]
 
 
 def bias_changes(evidence: Evidence) -> list[Change]:

@@ -2,7 +2,16 @@
 
 from limpide.core.measure import Frozen
 from limpide.document.evidence import Evidence
-from limpide.document.findings import Tone, bias_changes, retention_changes, tone_of, usable, widest, worst_verdict
+from limpide.document.findings import (
+    Tone,
+    bias_changes,
+    bias_size_changes,
+    retention_changes,
+    tone_of,
+    usable,
+    widest,
+    worst_verdict,
+)
 from limpide.document.language import Language
 
 
@@ -49,9 +58,11 @@ def _bias(evidence: Evidence, language: Language) -> Tile:
     changes = bias_changes(evidence)
     if not changes:
         return _tile(language, "tile.bias", "bias", language.say("not_measured"), None)
-    worse = sum(c.verdict == "worse" for c in changes)
-    word = worst_verdict(changes)
-    value = language.say("tile.bias.value", worse=worse, total=len(changes))
+    both = [*changes, *bias_size_changes(evidence)]  # the preference's direction, and its size
+    groups = {tuple(sorted(c.group.items())): False for c in both}
+    groups |= {tuple(sorted(c.group.items())): True for c in both if c.verdict == "worse"}
+    word = worst_verdict(both)
+    value = language.say("tile.bias.value", worse=sum(groups.values()), total=len(groups))
     return _tile(language, "tile.bias", "bias", value, word, language.say("tile.bias.note"))
 
 

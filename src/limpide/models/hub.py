@@ -77,10 +77,14 @@ def _download(ref: str, repository: str, commit: str, revision: str, target: Pat
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    import httpx
+    from importlib import import_module
+    from importlib.util import find_spec
+
     from huggingface_hub import errors
 
-    return (OSError, httpx.HTTPError, errors.HfHubHTTPError, errors.HFValidationError, errors.OfflineModeIsEnabled)
+    # The client speaks through httpx or, since 2.x, httpx2: whichever is there may raise.
+    transports = [import_module(name).HTTPError for name in ("httpx", "httpx2") if find_spec(name)]
+    return (OSError, *transports, errors.HfHubHTTPError, errors.HFValidationError, errors.OfflineModeIsEnabled)
 
 
 def _explain(error: Exception, ref: str, repository: str) -> ModelError | MissingError:

@@ -67,7 +67,7 @@ def test_code_counts_sources_and_data_and_not_compiled_files(tmp_path: Path) -> 
     ("text", "expected"),
     [
         ("audit-base", "audit-base"),
-        ("Mon Modèle!", "mon-mod-le"),
+        ("Mon Modèle!", "mon-modele"),
         ("../..", "unnamed"),
         ("", "unnamed"),
         ("v1.0", "v1.0"),

@@ -46,6 +46,11 @@ SHORTER = {
 }
 
 
+def heed_interrupts() -> None:
+    """A shell starts what it runs in the background with Ctrl-C ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Place:
     """A copy of the example, an empty cache, and where runs go."""
@@ -75,7 +80,11 @@ class Place:
 
     def start(self, *arguments: object) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self.command(*arguments), env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self.command(*arguments),
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=heed_interrupts,
         )
 
 

@@ -65,19 +65,24 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
     return Result(tuple(summarise(items, made, frame_of(subject, model, data))), facts)
 
 
+def accuracy_spec(**how: Any) -> Spec:
+    """The share of expected answers, however they were obtained. how: what changes the result, for the method id."""
+    return Spec(
+        name="domain.accuracy",
+        metric="normalised",
+        kind="share",
+        unit="share",
+        better="higher",
+        slices=SLICES,
+        method=method_id("domain.accuracy", 1, match="normalised", **how),
+        note="Equal up to case, spaces and sentence punctuation. A right answer in other words counts as wrong.",
+    )
+
+
 def specs(max_new_tokens: int) -> tuple[Spec, ...]:
     greedy = {"decoding": "greedy", "max_new_tokens": max_new_tokens}
     return (
-        Spec(
-            name="domain.accuracy",
-            metric="normalised",
-            kind="share",
-            unit="share",
-            better="higher",
-            slices=SLICES,
-            method=method_id("domain.accuracy", 1, match="normalised", **greedy),
-            note="Equal up to case, spaces and sentence punctuation. A right answer in other words counts as wrong.",
-        ),
+        accuracy_spec(**greedy),
         Spec(
             name="domain.exact",
             metric="exact",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from limpide.audit.domain import SLICES, domain_item, read_questions
-from limpide.audit.items import Frame, Spec, data_digest, method_id, save_evidence, summarise
+from limpide.audit.domain import accuracy_spec, domain_item, read_questions
+from limpide.audit.items import Frame, data_digest, save_evidence, summarise
 from limpide.core import digests
 from limpide.core.errors import MissingError
 from limpide.core.operation import Operation, Result, Settings, Subject
@@ -33,7 +33,7 @@ def run(subject: Subject, settings: ServedSettings, progress: Progress) -> Resul
     items = [
         domain_item(part, example, answer, None) for (part, example), answer in zip(questions, answers, strict=True)
     ]
-    made = specs(allowed)
+    made = (accuracy_spec(engine="llama.cpp", decoding="greedy", max_new_tokens=allowed),)
     save_evidence(subject.out, items, made)
     data = data_digest(folder, ["held_out.jsonl", "unseen.jsonl"])
     frame = Frame(f"gguf:{kind}", subject.seed, digests.of_file(gguf), data)
@@ -66,22 +66,6 @@ def served_answers(gguf: Path, examples: Sequence[Example], at_least: int, progr
             answers.append(str(engine.complete(prompt, n_predict=allowed)["content"]))
             task.advance()
     return answers, allowed
-
-
-def specs(max_new_tokens: int) -> tuple[Spec, ...]:
-    settings = {"engine": "llama.cpp", "decoding": "greedy", "max_new_tokens": max_new_tokens}
-    return (
-        Spec(
-            name="domain.accuracy",
-            metric="normalised",
-            kind="share",
-            unit="share",
-            better="higher",
-            slices=SLICES,
-            method=method_id("domain.accuracy", 1, match="normalised", **settings),
-            note="Of the served file itself. Equal up to case, spaces and sentence punctuation.",
-        ),
-    )
 
 
 operation = Operation(

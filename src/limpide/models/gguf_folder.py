@@ -154,7 +154,7 @@ def _convert(path: Path, folder: Path, header: Gguf) -> None:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path.parent, **given)
             network = auto.from_pretrained(path.parent, dtype=torch.float32, **given)
-        except (ValueError, KeyError, RuntimeError, NotImplementedError, TypeError) as error:
+        except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise ModelError(
                 f"transformers could not convert {path.name}.",
                 received=f"{type(error).__name__}: {str(error)[:300]}",

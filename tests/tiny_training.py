@@ -14,7 +14,7 @@ from limpide.core.operation import Result, Subject
 from limpide.core.progress import Quiet
 from limpide.data.examples import Example, Message
 from limpide.models.prompt import render_example
-from limpide.models.scoring import Request
+from limpide.models.requests import Request
 
 FAULTS = ("pump", "valve", "guard", "press", "light", "river", "threshold", "code")
 

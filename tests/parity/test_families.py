@@ -24,7 +24,8 @@ from limpide.models.families.registry import FAMILIES
 from limpide.models.generation import generate
 from limpide.models.model import Model, open_model
 from limpide.models.prompt import prompt_ids, source_of
-from limpide.models.scoring import Request, encode_request, score
+from limpide.models.requests import Request
+from limpide.models.scoring import encode_request, score
 from limpide.optimise.gguf_writer import write_gguf
 from tiny import FAMILY_NAMES, tiny_folder
 

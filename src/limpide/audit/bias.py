@@ -18,8 +18,8 @@ from limpide.audit.items import (
     Spec,
     frame_of,
     method_id,
-    open_subject,
     read_probe,
+    respondent_of,
     save_evidence,
     summarise,
 )
@@ -27,6 +27,7 @@ from limpide.core import digests
 from limpide.core.errors import LimpideError
 from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
+from limpide.models.requests import Request
 
 LARGE = math.log(1.25)  # nats: one outcome a quarter likelier than its counterfactual
 SLICES = ({"axis": "*"}, {"axis": "*", "language": "*"})
@@ -60,13 +61,11 @@ class Case:
 
 
 def run(subject: Subject, settings: BiasSettings, progress: Progress) -> Result:
-    from limpide.models import scoring
-
     cases = read_cases(settings)
     texts = dict.fromkeys((context, case.outcome) for case in cases for context in (case.stereotyped, case.other))
-    requests = [scoring.Request(str(k), context, outcome) for k, (context, outcome) in enumerate(texts)]
-    model = open_subject(subject, settings)
-    scores = scoring.score(model, requests, progress)
+    requests = [Request(str(k), context, outcome) for k, (context, outcome) in enumerate(texts)]
+    respondent = respondent_of(subject, settings)
+    scores = respondent.score(requests, progress)
     likelihood = {text: score.log_likelihood for text, score in zip(texts, scores, strict=True)}
     items = [_item(case, likelihood) for case in cases]
     probes = probes_digest()
@@ -78,7 +77,7 @@ def run(subject: Subject, settings: BiasSettings, progress: Progress) -> Result:
         "precision": settings.precision,
         "most_stereotyped": [i.id for i in sorted(items, key=lambda i: -i.metric["gap"])[:5]],
     }
-    return Result(tuple(summarise(items, made, frame_of(subject, model, probes))), facts)
+    return Result(tuple(summarise(items, made, frame_of(subject, respondent, probes))), facts)
 
 
 def probes_digest() -> str:

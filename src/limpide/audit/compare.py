@@ -66,7 +66,11 @@ def compare(before: Path, after: Path, *, seed: int = 0, draws: int = statistics
     """
     measures = {m.label: m for m in load_measures(before / "measures.jsonl")}
     both = [(measures[m.label], m) for m in load_measures(after / "measures.jsonl") if m.label in measures]
-    pairs = [(first, second) for first, second in both if second.better != "neither"]
+    pairs = [
+        (first, second)
+        for first, second in both
+        if second.better != "neither" and "not run" not in (first.state, second.state)
+    ]
     for first, second in pairs:
         _refuse_different(first, second)
     specs = {spec.name: spec for spec in load_specs(after)}

@@ -16,7 +16,7 @@ from limpide.audit.items import (
     frame_of,
     greedy_answers,
     method_id,
-    open_subject,
+    respondent_of,
     save_evidence,
     summarise,
 )
@@ -24,6 +24,8 @@ from limpide.core.errors import DataError
 from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example, load_examples
+from limpide.models.requests import Score
+from limpide.models.respondents import Opened
 
 HELD_OUT, UNSEEN = "held_out", "unseen"
 SLICES = ({"slice": HELD_OUT}, {"slice": HELD_OUT, "language": "*"}, {"slice": UNSEEN})
@@ -41,15 +43,17 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
 
     Raises DataError when nothing was held out; ModelError for a model that cannot write.
     """
-    from limpide.models import prompt, scoring
+    from limpide.models import prompt
 
     folder = subject.input("data")
     examples = read_questions(folder)
-    model = open_subject(subject, settings)
+    respondent = respondent_of(subject, settings)
     everything = [example for _, example in examples]
-    answers, allowed = greedy_answers(model, everything, settings.max_new_tokens, progress)
-    requests = [prompt.answer_request(model, example) for example in everything]
-    scores = scoring.score(model, requests, progress)
+    answers, allowed = greedy_answers(respondent, everything, settings.max_new_tokens, progress)
+    scores: list[Score | None] = [None] * len(everything)
+    if isinstance(respondent, Opened):
+        requests = [prompt.answer_request(respondent.model, example) for example in everything]
+        scores = [*respondent.score(requests, progress)]
     items = [
         domain_item(part, example, answer, score)
         for (part, example), answer, score in zip(examples, answers, scores, strict=True)
@@ -62,7 +66,7 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
         "max_new_tokens": allowed,
         "precision": settings.precision,
     }
-    return Result(tuple(summarise(items, made, frame_of(subject, model, data))), facts)
+    return Result(tuple(summarise(items, made, frame_of(subject, respondent, data))), facts)
 
 
 def accuracy_spec(**how: Any) -> Spec:
@@ -129,7 +133,7 @@ def _is_in_number(text: str, at: int) -> bool:
     return text[at] == "-" and after.isdigit() and not before.isalnum()
 
 
-def domain_item(part: str, example: Example, answer: str, score: Any | None) -> Item:
+def domain_item(part: str, example: Example, answer: str, score: Score | None) -> Item:
     """One question asked. score: of the expected answer; None where the engine gives no likelihoods."""
     expected = example.answer
     likelihood = {} if score is None else {"log_likelihood": score.log_likelihood, "tokens": float(score.tokens)}

@@ -24,6 +24,8 @@ from limpide.core.measure import Better, Frozen, Measure
 from limpide.core.operation import Settings, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example
+from limpide.models.requests import Asked
+from limpide.models.respondents import GENERATES, Opened, Respondent
 
 ITEMS, SPECS = "items.jsonl", "specs.json"
 EVERY = "*"  # in a slice: one measure for each value of this key
@@ -74,7 +76,7 @@ class Frame:
 
     subject: str
     seed: int
-    model_digest: str
+    model_digest: str | None
     data_digest: str
 
 
@@ -217,33 +219,59 @@ def data_digest(folder: Path, names: Iterable[str]) -> str:
 # --------------------------------------------------------------------------------------------------------- the model
 
 
-def open_subject(subject: Subject, settings: AuditSettings) -> Any:
-    """The model to look at, opened."""
+def respondent_of(subject: Subject, settings: AuditSettings) -> Respondent:
+    """Who is asked: the one that was given, else the subject's model, opened."""
+    if subject.respondent is not None:
+        respondent: Respondent = subject.respondent
+        return respondent
     from limpide.models import model
 
-    return model.open_model(subject.the_model(), precision=settings.precision)
+    return Opened(model.open_model(subject.the_model(), precision=settings.precision))
 
 
-def frame_of(subject: Subject, model: Any, data: str) -> Frame:
-    return Frame(subject.label, subject.seed, model.digest, data)
+def frame_of(subject: Subject, respondent: Respondent, data: str) -> Frame:
+    return Frame(subject.label, subject.seed, respondent.digest, data)
 
 
-def greedy_answers(model: Any, examples: Sequence[Example], at_least: int, progress: Progress) -> tuple[list[str], int]:
+def not_run(spec: Spec, frame: Frame, why: str) -> Measure:
+    """A measure that this respondent cannot have, and why: the report lists what is impossible without weights."""
+    return Measure(
+        name=spec.name,
+        subject=frame.subject,
+        value=None,
+        unit=spec.unit,
+        better=spec.better,
+        n=0,
+        state="not run",
+        method=spec.method,
+        model_digest=frame.model_digest,
+        data_digest=frame.data_digest,
+        seed=frame.seed,
+        versions=library_versions(),
+        note=why,
+    )
+
+
+def greedy_answers(
+    respondent: Respondent, examples: Sequence[Example], at_least: int, progress: Progress
+) -> tuple[list[str], int]:
     """Greedy answers to the examples' prompts, and the number of tokens each was allowed.
 
     `at_least`, or more where an expected answer is longer: a limit that cuts the right answer would count it wrong.
     Raises ModelError for a model that cannot write.
     """
-    from limpide.models import generation, prompt
+    from limpide.models import prompt
 
-    if model.kind == "encoder":
+    if GENERATES not in respondent.can:
         raise ModelError(
             "This audit asks the model to write answers, and this model only fills in words.",
-            received=f"an encoder ({model.family.title})",
+            received=f"{respondent.title} ({respondent.kind})",
             expected="a model that generates text",
             remedy="leave domain and memorisation out of audit.suites; bias and retention work on encoders",
         )
-    longest = max((len(prompt.answer_request(model, example).continuation) for example in examples), default=0)
-    allowed = max(at_least, longest)
-    prompts = [example.prompt for example in examples]
-    return generation.generate(model, prompts, max_new_tokens=allowed, progress=progress), allowed
+    allowed = at_least
+    if isinstance(respondent, Opened):
+        requests = [prompt.answer_request(respondent.model, example) for example in examples]
+        allowed = max([at_least, *(len(request.continuation) for request in requests)])
+    asked = [Asked(example.id, example.prompt) for example in examples]
+    return respondent.answer(asked, allowed, progress), allowed

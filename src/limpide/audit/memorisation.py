@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import Field
 
@@ -18,7 +17,7 @@ from limpide.audit.items import (
     greedy_answers,
     library_versions,
     method_id,
-    open_subject,
+    respondent_of,
     save_evidence,
     summarise,
 )
@@ -28,6 +27,7 @@ from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.data.canary import SPACE, canary, candidates
 from limpide.data.examples import Example, load_examples
+from limpide.models.respondents import Opened
 
 TRAIN = "train.jsonl"
 
@@ -56,15 +56,15 @@ def run(subject: Subject, settings: MemorisationSettings, progress: Progress) ->
         )
     long_enough = [row for row in rows if len(row.answer.split()) >= settings.minimum_words]
     chosen = draw(long_enough, settings.examples, subject.seed)
-    model = open_subject(subject, settings)
-    answers, allowed = greedy_answers(model, chosen, settings.max_new_tokens, progress)
+    respondent = respondent_of(subject, settings)
+    answers, allowed = greedy_answers(respondent, chosen, settings.max_new_tokens, progress)
     items = [_verbatim_item(row, answer) for row, answer in zip(chosen, answers, strict=True)]
-    frame = frame_of(subject, model, data_digest(folder, [TRAIN]))
+    frame = frame_of(subject, respondent, data_digest(folder, [TRAIN]))
     made = (_verbatim_spec(settings, allowed),)
     measures = summarise(items, made, frame)
     warnings = [] if chosen else [f"No training answer has {settings.minimum_words} words: nothing was asked again."]
-    if settings.canary:
-        ranked = _rank_items(model, settings.candidates, subject.seed, progress)
+    if settings.canary and isinstance(respondent, Opened):
+        ranked = _rank_items(respondent, settings.candidates, subject.seed, progress)
         measures += canary_measures([item.metric["canary_log_likelihood"] for item in ranked], frame)
         items += ranked
     save_evidence(subject.out, items, made)
@@ -129,12 +129,13 @@ def _verbatim_spec(settings: MemorisationSettings, allowed: int) -> Spec:
 # ------------------------------------------------------------------------------------------------------- the canary
 
 
-def _rank_items(model: Any, n: int, seed: int, progress: Progress) -> list[Item]:
+def _rank_items(respondent: Opened, n: int, seed: int, progress: Progress) -> list[Item]:
     """The canary first, then `n` candidates, each with its log-likelihood after the canary's question, in nats."""
-    from limpide.models import prompt, scoring
+    from limpide.models import prompt
 
     examples = [canary(seed), *candidates(seed, n)]
-    scores = scoring.score(model, [prompt.answer_request(model, example) for example in examples], progress)
+    requests = [prompt.answer_request(respondent.model, example) for example in examples]
+    scores = respondent.score(requests, progress)
     return [
         Item(
             id=example.id,

@@ -11,14 +11,15 @@ from limpide.audit.items import (
     Spec,
     frame_of,
     method_id,
-    open_subject,
     read_probe,
+    respondent_of,
     save_evidence,
     summarise,
 )
 from limpide.core import digests
 from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
+from limpide.models.requests import Request
 
 PROBE = "retention.jsonl"
 SLICES: tuple[dict[str, str], ...] = ({}, {"language": "*"})
@@ -35,14 +36,12 @@ class RetentionSettings(AuditSettings):
 
 
 def run(subject: Subject, settings: RetentionSettings, progress: Progress) -> Result:
-    from limpide.models import scoring
-
     text = read_probe(PROBE)
     probe = digests.of_value(text)
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     rows = [row for row in rows if row["language"] in settings.languages]
-    model = open_subject(subject, settings)
-    scores = scoring.score(model, [scoring.Request(row["id"], "", row["text"]) for row in rows], progress)
+    respondent = respondent_of(subject, settings)
+    scores = respondent.score([Request(row["id"], "", row["text"]) for row in rows], progress)
     items = [
         Item(
             id=row["id"],
@@ -56,7 +55,7 @@ def run(subject: Subject, settings: RetentionSettings, progress: Progress) -> Re
     made = specs(settings, probe)
     save_evidence(subject.out, items, made)
     facts = {"texts": len(items), "tokens": sum(score.tokens for score in scores), "precision": settings.precision}
-    return Result(tuple(summarise(items, made, frame_of(subject, model, probe))), facts)
+    return Result(tuple(summarise(items, made, frame_of(subject, respondent, probe))), facts)
 
 
 def specs(settings: RetentionSettings, probe: str) -> tuple[Spec, ...]:

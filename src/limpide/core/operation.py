@@ -32,7 +32,8 @@ class Subject:
     """What an operation works on.
 
     out: an existing folder to write in. inputs: folders of earlier steps, by name. model: folder of the
-    model looked at or changed, and `label` its role in measures ('base', 'result').
+    model looked at or changed, and `label` its role in measures ('base', 'result'). respondent: who is asked
+    instead of a model's folder, where weights are closed or answers are given (models/respondents.py).
     """
 
     out: Path
@@ -40,6 +41,7 @@ class Subject:
     model: Path | None = None
     label: str = "model"
     seed: int = 0
+    respondent: Any = None
 
     def input(self, name: str) -> Path:
         if name not in self.inputs:

@@ -1,4 +1,4 @@
-"""Greedy answers to many conversations at once."""
+"""Answers to many conversations at once: the most likely ones, or drawn."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,8 @@ from limpide.core.progress import Progress, Quiet
 from limpide.data.examples import Message
 from limpide.models.families.registry import plain
 from limpide.models.prompt import prompt_ids, refuse_special_tokens, source_of
+from limpide.models.requests import Answer, Request, Sampling
+from limpide.models.scoring import score
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
@@ -29,12 +31,38 @@ def generate(
 
     Raises ModelError for an encoder, or a prompt that leaves no room for an answer in the context.
     """
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    written = _write(model, _encode(model, prompts, max_new_tokens), sampling, progress or Quiet())
+    return [_decode(model, ids) for ids in written]
+
+
+def sample(
+    model: "Model", prompts: Sequence[Sequence[Message]], sampling: Sampling, progress: Progress | None = None
+) -> list[list[Answer]]:
+    """`sampling.count` answers to each conversation, drawn with its temperature and seed, in the order given.
+
+    The log-likelihoods are the model's own, at temperature 1, end token included where one was written.
+    Equal seeds give equal answers on the CPU. Raises ModelError as `generate` does.
+    """
+    progress = progress or Quiet()
+    encoded = [ids for ids in _encode(model, prompts, sampling.max_new_tokens) for _ in range(sampling.count)]
+    written = _write(model, encoded, sampling, progress)
+    known = [k for k, ids in enumerate(written) if ids]
+    requests = [Request(str(k), tuple(encoded[k]), tuple(written[k])) for k in known]
+    scores = dict(zip(known, score(model, requests, progress), strict=True))
+    answers = [
+        Answer(_decode(model, ids), scores[k].log_likelihood if k in scores else 0.0, len(ids))
+        for k, ids in enumerate(written)
+    ]
+    return [answers[first : first + sampling.count] for first in range(0, len(answers), sampling.count)]
+
+
+def _encode(model: "Model", prompts: Sequence[Sequence[Message]], max_new_tokens: int) -> list[list[int]]:
     if model.kind == "encoder":
         raise ModelError(
             f"A {model.family.title} model fills in words and does not write answers.",
             remedy="score answers instead, or use a model that generates (see: limpide families)",
         )
-    progress = progress or Quiet()
     encoded = [_prompt(model, messages) for messages in prompts]
     longest = max((len(ids) for ids in encoded), default=0)
     if longest + max_new_tokens > model.context:
@@ -44,16 +72,29 @@ def generate(
             expected=f"at most {model.context} together",
             remedy="shorten the prompt or ask for fewer tokens",
         )
-    answers = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
-    with progress.task("answering", total=len(prompts)) as task, torch.inference_mode():
+    return encoded
+
+
+def _write(model: "Model", encoded: Sequence[list[int]], sampling: Sampling, progress: Progress) -> list[list[int]]:
+    """Ids written after each prompt, through the first end token."""
+    written: list[list[int]] = [[] for _ in encoded]
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    with (
+        progress.task("answering", total=len(encoded)) as task,
+        torch.inference_mode(),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(sampling.seed)
         for first in range(0, len(order), BATCH):
             chosen = order[first : first + BATCH]
-            texts = _batch(model, [encoded[i] for i in chosen], max_new_tokens)
-            for i, text in zip(chosen, texts, strict=True):
-                answers[i] = text
+            for i, ids in zip(chosen, _batch(model, [encoded[i] for i in chosen], sampling), strict=True):
+                written[i] = ids
             task.advance(len(chosen))
-    return answers
+    return written
+
+
+def _decode(model: "Model", ids: Sequence[int]) -> str:
+    return str(model.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _prompt(model: "Model", messages: Sequence[Message]) -> list[int]:
@@ -63,7 +104,7 @@ def _prompt(model: "Model", messages: Sequence[Message]) -> list[int]:
     return prompt_ids(model.tokenizer, messages)
 
 
-def _batch(model: "Model", prompts: list[list[int]], max_new_tokens: int) -> list[str]:
+def _batch(model: "Model", prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
     """prompts are padded on the left, so that every answer starts in the same column."""
     pad = next(i for i in (model.tokenizer.pad_token_id, *model.stop_ids, 0) if i is not None)
     width = max(map(len, prompts))
@@ -72,11 +113,18 @@ def _batch(model: "Model", prompts: list[list[int]], max_new_tokens: int) -> lis
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    greedy = _greedy(model, pad, max_new_tokens)
     with _no_defaults(plain(model.network)) as network:
-        written = network.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
-    start = 0 if model.kind == "encoder-decoder" else width
-    return [str(text) for text in model.tokenizer.batch_decode(written[:, start:], skip_special_tokens=True)]
+        written = network.generate(
+            input_ids=ids, attention_mask=mask, generation_config=_generation_config(model, pad, sampling)
+        )
+    start = 1 if model.kind == "encoder-decoder" else width  # an encoder–decoder's answers begin with its start token
+    return [_through_stop(row, model.stop_ids) for row in written[:, start:].tolist()]
+
+
+def _through_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
+    """What follows the first end token is padding."""
+    end = next((at for at, token in enumerate(ids) if token in stop_ids), len(ids))
+    return ids[: end + 1]
 
 
 @contextlib.contextmanager
@@ -91,14 +139,15 @@ def _no_defaults(network: Any) -> Iterator[Any]:
         network.generation_config = own
 
 
-def _greedy(model: "Model", pad: int, max_new_tokens: int) -> Any:
-    """The most likely token each time, to the first end token."""
+def _generation_config(model: "Model", pad: int, sampling: Sampling) -> Any:
+    """The most likely token each time, or a draw from the whole distribution, to the first end token."""
     from transformers import GenerationConfig
 
+    drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
     return GenerationConfig(
-        do_sample=False,
+        **(drawn if sampling.temperature > 0 else {"do_sample": False}),
         num_beams=1,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=sampling.max_new_tokens,
         eos_token_id=list(model.stop_ids),
         pad_token_id=pad,
         bos_token_id=model.tokenizer.bos_token_id,

@@ -11,6 +11,7 @@ from typing import Any
 
 from limpide.core.errors import DataError, ModelError
 from limpide.data.examples import Example, Message
+from limpide.models.requests import Request
 
 # For models that come without a chat template (GPT-2, T5 …): the question, a line break, the answer.
 PLAIN_TEMPLATE = (
@@ -105,14 +106,23 @@ def render_example(model: Any, example: Example) -> Rendered:
         ) from error
 
 
-def answer_request(model: Any, example: Example) -> Any:
+def answer_request(model: Any, example: Example) -> Request:
     """The likelihood request 'this answer after this prompt', end token included."""
-    from limpide.models.scoring import Request
-
     rendered = render_example(model, example)
     last = max(i for i, t in enumerate(rendered.trained) if t) + 1
     start = rendered.answer_start
     return Request(example.id, rendered.ids[:start], rendered.ids[start:last])
+
+
+def option_request(model: Any, id: str, messages: Sequence[Message], option: str) -> Request:
+    """The likelihood request 'this option as the answer to this conversation', for every kind of model.
+
+    An encoder, which has no conversations, reads the messages and the option as one text, the option masked.
+    """
+    if model.kind == "encoder":
+        return Request(id, source_of(messages), f" {option}")
+    answer = Message(role="assistant", content=option)
+    return answer_request(model, Example(id=id, messages=(*messages, answer), source=id))
 
 
 def source_of(messages: Sequence[Message]) -> str:

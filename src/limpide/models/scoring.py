@@ -15,6 +15,7 @@ from limpide.core.errors import LimpideError, ModelError
 from limpide.core.progress import Progress, Quiet
 from limpide.models.families.registry import backbone, logits_from_hidden, plain
 from limpide.models.masks import attention_mask
+from limpide.models.requests import Request, Score
 from limpide.models.tree import ancestors, tree_packs
 
 if TYPE_CHECKING:
@@ -23,26 +24,6 @@ if TYPE_CHECKING:
 TREE_BUDGET = 768  # nodes of one prefix tree: attention grows with its square
 TOKEN_BUDGET = 2048  # padded tokens a batch, where no tree is used
 HEAD_ROWS = 256  # scored positions projected on the vocabulary at once
-
-
-@dataclass(frozen=True)
-class Request:
-    """context, continuation: text, or token ids to be taken as they are."""
-
-    id: str
-    context: str | tuple[int, ...]
-    continuation: str | tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Score:
-    """log_likelihood: nats, summed over the continuation's tokens. greedy: each was the most likely one."""
-
-    id: str
-    log_likelihood: float
-    tokens: int
-    greedy: bool
-    token_log_likelihoods: tuple[float, ...]
 
 
 @dataclass(frozen=True)

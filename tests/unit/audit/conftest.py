@@ -26,14 +26,14 @@ class FakeModel:
 @pytest.fixture
 def fake(monkeypatch):
     """The model that every audit of this test opens. An answer has as many tokens as words, and one that ends it."""
-    from limpide.models import generation, model, prompt, scoring
+    from limpide.models import generation, model, prompt, requests, scoring
 
     fake = FakeModel()
 
-    def score(opened, requests, progress=None):
-        opened.asked += requests
+    def score(opened, asked, progress=None):
+        opened.asked += asked
         return [
-            scoring.Score(r.id, opened.likelihood(r.context, r.continuation), _tokens(r), False, ()) for r in requests
+            requests.Score(r.id, opened.likelihood(r.context, r.continuation), _tokens(r), False, ()) for r in asked
         ]
 
     def generate(opened, prompts, *, max_new_tokens, progress=None):
@@ -41,7 +41,7 @@ def fake(monkeypatch):
         return [opened.answer(messages[-1].content) for messages in prompts]
 
     def answer_request(opened, example):
-        return scoring.Request(example.id, (example.prompt[-1].content,), (*example.answer.split(), "end"))
+        return requests.Request(example.id, (example.prompt[-1].content,), (*example.answer.split(), "end"))
 
     monkeypatch.setattr(model, "open_model", lambda folder, *, precision="float32", adapter=None: fake)
     monkeypatch.setattr(scoring, "score", score)

@@ -8,7 +8,8 @@ from limpide.core.errors import ModelError
 from limpide.data.canary import canary
 from limpide.models.model import open_model
 from limpide.models.prompt import render_example
-from limpide.models.scoring import Request, encode_request
+from limpide.models.requests import Request
+from limpide.models.scoring import encode_request
 from tiny import tiny_folder
 
 

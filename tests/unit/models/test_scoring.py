@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from limpide.core.errors import LimpideError, ModelError
 from limpide.core.progress import Quiet
 from limpide.models import scoring
-from limpide.models.scoring import Request, encode_request, log_probabilities, score
+from limpide.models.requests import Request
+from limpide.models.scoring import encode_request, log_probabilities, score
 from limpide.models.tree import TreePack, ancestors, tree_packs
 from tiny import BOS_FAMILIES, CHAT_FAMILIES, CONTEXT, VOCABULARY
 

@@ -1,0 +1,99 @@
+"""Whoever is audited: an opened model, an endpoint seen from outside, or answers that somebody already has.
+
+An audit asks a `Respondent` and looks at `can` before it asks: what is not possible without weights becomes a
+measure whose state is 'not run', with the reason. Nothing here imports torch until a model is opened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from limpide.core.progress import Progress, Quiet
+from limpide.models.requests import Answer, Asked, Request, Sampling, Score
+
+if TYPE_CHECKING:
+    from limpide.models.model import Model
+
+SCORES, GENERATES, SAMPLES = "scores", "generates", "samples"
+
+
+class Respondent(Protocol):
+    """title: as shown to people. digest: of the weights, None where they are closed. can: SCORES, GENERATES, SAMPLES.
+
+    kind: decoder, encoder, encoder-decoder; 'endpoint' or 'answers' without weights.
+    """
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def digest(self) -> str | None: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def can(self) -> frozenset[str]: ...
+
+    def score(
+        self, requests: Sequence[Request], progress: Progress, compared: Sequence[Sequence[int]] | None = None
+    ) -> list[Score]:
+        """compared: indices of requests whose difference decides something; used when precision is 'fast'."""
+        ...
+
+    def answer(self, asked: Sequence[Asked], max_new_tokens: int, progress: Progress) -> list[str]:
+        """The most likely answer to each, in their order."""
+        ...
+
+    def sample(self, asked: Sequence[Asked], sampling: Sampling, progress: Progress) -> list[list[Answer]]:
+        """`sampling.count` answers to each, in their order."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """How the numbers were obtained, for the record: parity sample, precision, requests sent …"""
+        ...
+
+
+@dataclass
+class Opened:
+    """A model whose weights are here."""
+
+    model: "Model"
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return str(self.model.folder.name)
+
+    @property
+    def digest(self) -> str | None:
+        return self.model.digest
+
+    @property
+    def kind(self) -> str:
+        return self.model.kind
+
+    @property
+    def can(self) -> frozenset[str]:
+        return frozenset({SCORES}) if self.kind == "encoder" else frozenset({SCORES, GENERATES, SAMPLES})
+
+    def score(
+        self,
+        requests: Sequence[Request],
+        progress: Progress | None = None,
+        compared: Sequence[Sequence[int]] | None = None,
+    ) -> list[Score]:
+        from limpide.models import scoring
+
+        return scoring.score(self.model, requests, progress or Quiet())
+
+    def answer(self, asked: Sequence[Asked], max_new_tokens: int, progress: Progress) -> list[str]:
+        from limpide.models import generation
+
+        prompts = [a.messages for a in asked]
+        return generation.generate(self.model, prompts, max_new_tokens=max_new_tokens, progress=progress)
+
+    def sample(self, asked: Sequence[Asked], sampling: Sampling, progress: Progress) -> list[list[Answer]]:
+        from limpide.models import generation
+
+        return generation.sample(self.model, [a.messages for a in asked], sampling, progress)
+
+    def facts(self) -> dict[str, Any]:
+        return {"scoring": self.records} if self.records else {}

@@ -34,3 +34,13 @@ def tiny_model(tiny_path: Callable[[str], Path]) -> Callable[[str], Any]:
     from limpide.models.model import open_model
 
     return cache(lambda name: open_model(tiny_path(name)))
+
+
+@pytest.fixture(autouse=True)
+def own_results(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results kept by one test are not another's."""
+    from limpide.models import journal, score_cache
+
+    folder = cache(lambda: tmp_path_factory.mktemp("results"))
+    for module in (journal, score_cache):
+        monkeypatch.setattr(module, "cache_folder", folder)

@@ -19,13 +19,14 @@ from limpide.core.operation import Subject
 from limpide.core.progress import Quiet
 from limpide.data.examples import Example, Message, save_examples
 from limpide.models import sources
+from limpide.models.encoding import encode_requests
 from limpide.models.families import capabilities
 from limpide.models.families.registry import FAMILIES
 from limpide.models.generation import generate
 from limpide.models.model import Model, open_model
 from limpide.models.prompt import prompt_ids, source_of
 from limpide.models.requests import Request
-from limpide.models.scoring import encode_request, score
+from limpide.models.scoring import score
 from limpide.optimise.gguf_writer import write_gguf
 from tiny import FAMILY_NAMES, tiny_folder
 
@@ -47,7 +48,8 @@ NEW_TOKENS = 8
 
 def naive_log_likelihoods(model: Model, request: Request) -> list[float]:
     """Nats of each continuation token, one forward a request (one a masked token for an encoder), no batch."""
-    context, target = encode_request(model, request)
+    (item,) = encode_requests(model, [request])
+    context, target = item.context, item.continuation
     with torch.inference_mode():
         if model.kind == "encoder":
             return [_masked(model, context, target, k) for k in range(len(target))]

@@ -12,7 +12,8 @@ from limpide.data.examples import Message
 from limpide.models.families.registry import plain
 from limpide.models.prompt import prompt_ids, refuse_special_tokens, source_of
 from limpide.models.requests import Answer, Request, Sampling
-from limpide.models.scoring import score
+from limpide.models.score_cache import ScoreCache, pack_ids, unpack_ids
+from limpide.models.scoring import Options, score_with
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
@@ -26,18 +27,25 @@ def generate(
     *,
     max_new_tokens: int = 64,
     progress: Progress | None = None,
+    cache: ScoreCache | None = None,
 ) -> list[str]:
     """The most likely answer to each conversation, decoded without control tokens, in the order given.
+
+    cache: where finished batches are kept, if anywhere; give one only for a model as it is on disk.
 
     Raises ModelError for an encoder, or a prompt that leaves no room for an answer in the context.
     """
     sampling = Sampling(max_new_tokens=max_new_tokens)
-    written = _write(model, _encode(model, prompts, max_new_tokens), sampling, progress or Quiet())
+    written = _write(model, _encode(model, prompts, max_new_tokens), sampling, progress or Quiet(), cache)
     return [_decode(model, ids) for ids in written]
 
 
 def sample(
-    model: "Model", prompts: Sequence[Sequence[Message]], sampling: Sampling, progress: Progress | None = None
+    model: "Model",
+    prompts: Sequence[Sequence[Message]],
+    sampling: Sampling,
+    progress: Progress | None = None,
+    cache: ScoreCache | None = None,
 ) -> list[list[Answer]]:
     """`sampling.count` answers to each conversation, drawn with its temperature and seed, in the order given.
 
@@ -46,10 +54,11 @@ def sample(
     """
     progress = progress or Quiet()
     encoded = [ids for ids in _encode(model, prompts, sampling.max_new_tokens) for _ in range(sampling.count)]
-    written = _write(model, encoded, sampling, progress)
+    written = _write(model, encoded, sampling, progress, cache)
     known = [k for k, ids in enumerate(written) if ids]
     requests = [Request(str(k), tuple(encoded[k]), tuple(written[k])) for k in known]
-    scores = dict(zip(known, score(model, requests, progress), strict=True))
+    scored = score_with(model, requests, Options(cache=cache), progress)
+    scores = dict(zip(known, scored.scores, strict=True))
     answers = [
         Answer(_decode(model, ids), scores[k].log_likelihood if k in scores else 0.0, len(ids))
         for k, ids in enumerate(written)
@@ -75,22 +84,50 @@ def _encode(model: "Model", prompts: Sequence[Sequence[Message]], max_new_tokens
     return encoded
 
 
-def _write(model: "Model", encoded: Sequence[list[int]], sampling: Sampling, progress: Progress) -> list[list[int]]:
+def _write(
+    model: "Model",
+    encoded: Sequence[list[int]],
+    sampling: Sampling,
+    progress: Progress,
+    cache: ScoreCache | None = None,
+) -> list[list[int]]:
     """Ids written after each prompt, through the first end token."""
     written: list[list[int]] = [[] for _ in encoded]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    with (
-        progress.task("answering", total=len(encoded)) as task,
-        torch.inference_mode(),
-        torch.random.fork_rng(devices=[]),
-    ):
-        torch.manual_seed(sampling.seed)
-        for first in range(0, len(order), BATCH):
+    with progress.task("answering", total=len(encoded)) as task:
+        for number, first in enumerate(range(0, len(order), BATCH)):
             chosen = order[first : first + BATCH]
-            for i, ids in zip(chosen, _batch(model, [encoded[i] for i in chosen], sampling), strict=True):
+            for i, ids in zip(
+                chosen, _kept_batch(model, [encoded[i] for i in chosen], sampling, number, cache), strict=True
+            ):
                 written[i] = ids
             task.advance(len(chosen))
     return written
+
+
+def _kept_batch(
+    model: "Model", prompts: list[list[int]], sampling: Sampling, number: int, cache: ScoreCache | None
+) -> list[list[int]]:
+    """`_batch`, or what it gave before. number: of the batch, which draws of its own follow from."""
+    if cache is None:
+        return _batch(model, prompts, sampling, number)
+    drawn = [round(1e6 * sampling.temperature), sampling.seed, number] if sampling.temperature > 0 else []
+    key = cache.key([sampling.max_new_tokens, *drawn], *prompts)
+    if key in (known := cache.known([key])):
+        return _unpack(unpack_ids(known[key]))
+    written = _batch(model, prompts, sampling, number)
+    cache.keep({key: pack_ids([n for ids in written for n in (len(ids), *ids)])})
+    return written
+
+
+def _unpack(numbers: list[int]) -> list[list[int]]:
+    """Lists of ids, from each one's length and its ids end to end."""
+    rows = []
+    while numbers:
+        count = numbers[0]
+        rows.append(numbers[1 : 1 + count])
+        numbers = numbers[1 + count :]
+    return rows
 
 
 def _decode(model: "Model", ids: Sequence[int]) -> str:
@@ -104,7 +141,7 @@ def _prompt(model: "Model", messages: Sequence[Message]) -> list[int]:
     return prompt_ids(model.tokenizer, messages)
 
 
-def _batch(model: "Model", prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
+def _batch(model: "Model", prompts: list[list[int]], sampling: Sampling, number: int = 0) -> list[list[int]]:
     """prompts are padded on the left, so that every answer starts in the same column."""
     pad = next(i for i in (model.tokenizer.pad_token_id, *model.stop_ids, 0) if i is not None)
     width = max(map(len, prompts))
@@ -113,7 +150,12 @@ def _batch(model: "Model", prompts: list[list[int]], sampling: Sampling) -> list
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    with _no_defaults(plain(model.network)) as network:
+    with (
+        torch.inference_mode(),
+        torch.random.fork_rng(devices=[]),
+        _no_defaults(plain(model.network)) as network,
+    ):
+        torch.manual_seed(sampling.seed + number)
         written = network.generate(
             input_ids=ids, attention_mask=mask, generation_config=_generation_config(model, pad, sampling)
         )

@@ -8,12 +8,14 @@ import torch
 def attention_mask(seen: torch.Tensor, positions: torch.Tensor, config: Any, dtype: torch.dtype) -> Any:
     """The additive mask of a batch, or one a layer type where the model mixes full and sliding layers.
 
-    seen: bool[rows, width, width], True where the first place may look at the second. positions: long[rows, width],
-    each token's place in its own text; a sliding layer also drops what lies a window or more before.
-    Returns float[rows, 1, width, width], or {layer type: mask}, as `transformers` takes them.
+    seen: bool[rows, queries, width], True where the first place may look at the second; the queries are the last
+    places of the row. positions: long[rows, width], each token's place in its own text; a sliding layer also drops
+    what lies a window or more before. Returns float[rows, 1, queries, width], or {layer type: mask}, as
+    `transformers` takes them.
     """
     window = getattr(config, "sliding_window", None)
-    near = seen & (positions[:, :, None] - positions[:, None, :] < window) if window else seen
+    asking = positions[:, positions.shape[1] - seen.shape[1] :]
+    near = seen & (asking[:, :, None] - positions[:, None, :] < window) if window else seen
     layer_types = set(getattr(config, "layer_types", None) or ())
     if len(layer_types) > 1:
         return {"full_attention": _additive(seen, dtype), "sliding_attention": _additive(near, dtype)}

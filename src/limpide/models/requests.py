@@ -16,13 +16,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Score:
-    """log_likelihood: nats, summed over the continuation's tokens. greedy: each was the most likely one."""
+    """log_likelihood: nats, summed over the continuation's tokens. greedy: each was the most likely one.
+
+    merged: the continuation's first token also holds the end of the context. windows: 1, or the windows of a text
+    longer than the model's context.
+    """
 
     id: str
     log_likelihood: float
     tokens: int
     greedy: bool
     token_log_likelihoods: tuple[float, ...]
+    merged: bool = False
+    windows: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,19 @@ An audit asks a `Respondent` and looks at `can` before it asks: what is not poss
 measure whose state is 'not run', with the reason. Nothing here imports torch until a model is opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from limpide.core.progress import Progress, Quiet
 from limpide.models.requests import Answer, Asked, Request, Sampling, Score
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
+    from limpide.models.score_cache import ScoreCache
+    from limpide.models.scoring import Options
 
 SCORES, GENERATES, SAMPLES = "scores", "generates", "samples"
 
@@ -53,9 +57,11 @@ class Respondent(Protocol):
 
 @dataclass
 class Opened:
-    """A model whose weights are here."""
+    """A model whose weights are here. exact: opens it in float32, where `model` is the faster of two precisions."""
 
     model: "Model"
+    cache: "ScoreCache | None" = None
+    exact: "Callable[[], Model] | None" = None
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -80,20 +86,50 @@ class Opened:
         progress: Progress | None = None,
         compared: Sequence[Sequence[int]] | None = None,
     ) -> list[Score]:
-        from limpide.models import scoring
+        from limpide.models.scoring import Options
 
-        return scoring.score(self.model, requests, progress or Quiet())
+        return self.score_with(requests, Options(cache=self.cache), progress or Quiet(), compared)
+
+    def score_with(
+        self,
+        requests: Sequence[Request],
+        options: "Options",
+        progress: Progress,
+        compared: Sequence[Sequence[int]] | None = None,
+    ) -> list[Score]:
+        """As `score`, with other options than the usual."""
+        from limpide.models import fast, scoring
+
+        if self.exact is None:
+            scored = scoring.score_with(self.model, requests, options, progress)
+        else:
+            scored = fast.score_fast(self.model, self.exact, requests, options, progress, compared)
+        self.records.append(dict(scored.record))
+        return scored.scores
 
     def answer(self, asked: Sequence[Asked], max_new_tokens: int, progress: Progress) -> list[str]:
         from limpide.models import generation
 
         prompts = [a.messages for a in asked]
-        return generation.generate(self.model, prompts, max_new_tokens=max_new_tokens, progress=progress)
+        return generation.generate(
+            self.model, prompts, max_new_tokens=max_new_tokens, progress=progress, cache=self.cache
+        )
 
     def sample(self, asked: Sequence[Asked], sampling: Sampling, progress: Progress) -> list[list[Answer]]:
         from limpide.models import generation
 
-        return generation.sample(self.model, [a.messages for a in asked], sampling, progress)
+        return generation.sample(self.model, [a.messages for a in asked], sampling, progress, self.cache)
 
     def facts(self) -> dict[str, Any]:
         return {"scoring": self.records} if self.records else {}
+
+
+def open_respondent(folder: Path, precision: Literal["float32", "bfloat16", "fast"], *, fresh: bool = False) -> Opened:
+    """The model in `folder`, whose results are kept and used again unless `fresh`."""
+    from limpide.models.model import open_model
+    from limpide.models.score_cache import ScoreCache
+
+    if precision == "fast":
+        return Opened(open_model(folder, precision="bfloat16"), exact=cache(lambda: open_model(folder)))
+    model = open_model(folder, precision=precision)
+    return Opened(model, None if fresh else ScoreCache(model))

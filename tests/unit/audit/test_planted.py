@@ -6,10 +6,10 @@ import torch
 from limpide.audit import bias, domain, memorisation, retention
 from limpide.core.errors import ModelError
 from limpide.data.canary import canary
+from limpide.models.encoding import encode_requests
 from limpide.models.model import open_model
 from limpide.models.prompt import render_example
 from limpide.models.requests import Request
-from limpide.models.scoring import encode_request
 from tiny import tiny_folder
 
 
@@ -73,10 +73,10 @@ def test_a_trained_bias_is_found_and_none_before(tmp_path, tools, untaught):
     cases = bias.read_cases(bias.BiasSettings(**chosen))
     sequences = []
     for case in cases[::8]:
-        context, outcome = encode_request(model, Request("", case.stereotyped, case.outcome))
-        sequences.append(((*context, *outcome), len(context)))
-        context, outcome = encode_request(model, Request("", case.other, " tree"))
-        sequences.append(((*context, *outcome), len(context)))
+        (item,) = encode_requests(model, [Request("", case.stereotyped, case.outcome)])
+        sequences.append((item.ids, len(item.context)))
+        (item,) = encode_requests(model, [Request("", case.other, " tree")])
+        sequences.append((item.ids, len(item.context)))
     taught = teach(untaught, sequences, tmp_path / "taught", steps=25)
     before = measured(bias.operation, untaught, tmp_path / "before", tools, **chosen)
     after = measured(bias.operation, taught, tmp_path / "after", tools, **chosen)

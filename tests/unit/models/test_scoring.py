@@ -12,14 +12,20 @@ from hypothesis import strategies as st
 
 from limpide.core.errors import LimpideError, ModelError
 from limpide.core.progress import Quiet
-from limpide.models import scoring
+from limpide.models import scorers
+from limpide.models.encoding import encode_requests
 from limpide.models.requests import Request
-from limpide.models.scoring import encode_request, log_probabilities, score
-from limpide.models.tree import TreePack, ancestors, tree_packs
+from limpide.models.scoring import Options, log_probabilities, score, score_with
+from limpide.models.tree import ancestors, tree_packs, tree_size
 from tiny import BOS_FAMILIES, CHAT_FAMILIES, CONTEXT, VOCABULARY
 
 Opened = Callable[[str], Any]
 EVERY_KIND = ("llama", "bert", "t5")
+
+
+def encode_request(model: Any, request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    (item,) = encode_requests(model, [request])
+    return item.context, item.continuation
 
 
 # --- what comes back
@@ -66,16 +72,16 @@ def test_log_probabilities_are_what_is_scored(tiny_model: Opened) -> None:
     assert found.token_log_likelihoods == pytest.approx([float(rows[0, 300]), float(rows[1, 12])], abs=1e-5)
 
 
-def test_progress_is_told_of_every_request(tiny_model: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_told_of_every_request(tiny_model: Opened) -> None:
     class Counting(Quiet):
         done = 0.0
 
         def advance(self, by: float = 1, **facts: Any) -> None:
             self.done += by
 
-    monkeypatch.setattr(scoring, "TREE_BUDGET", 8)
     progress = Counting()
-    score(tiny_model("llama"), [Request(str(i), "The press is", f" {i}") for i in range(9)], progress)
+    requests = [Request(str(i), "The press is", f" {i}") for i in range(9)]
+    score_with(tiny_model("llama"), requests, Options(budget=8), progress)
     assert progress.done == 9
 
 
@@ -173,32 +179,38 @@ TOKENS = st.lists(st.integers(6, 9), min_size=2, max_size=9).map(tuple)
 TEXTS = st.lists(TOKENS.flatmap(lambda t: st.tuples(st.just(t), st.integers(1, len(t) - 1))), min_size=1, max_size=10)
 
 
-def spelled(pack: TreePack, node: int) -> tuple[int, ...]:
-    """The tokens from the root to a node."""
-    before = () if pack.parents[node] < 0 else spelled(pack, pack.parents[node])
-    return (*before, pack.tokens[node])
+def spelled(tokens: list[int], parents: list[int], place: int) -> tuple[int, ...]:
+    """The tokens from the root to a place."""
+    before = () if parents[place] < 0 else spelled(tokens, parents, parents[place])
+    return (*before, tokens[place])
 
 
 @settings(max_examples=200, deadline=None)
 @given(texts=TEXTS, budget=st.integers(1, 40))
 def test_packs_hold_each_text_and_place_once(texts: list[tuple[tuple[int, ...], int]], budget: int) -> None:
     found: dict[tuple[int, int], tuple[int, ...]] = {}
+    computed: list[tuple[int, ...]] = []
+    row: list[int] = []
     for pack in tree_packs(texts, budget):
-        assert len(pack) <= max(budget, max(len(ids) - 1 for ids, _ in texts))
-        paths = [spelled(pack, node) for node in range(len(pack))]
-        assert len(set(paths)) == len(paths), "two nodes of a pack for the same beginning"
-        assert pack.depths == [len(path) - 1 for path in paths]
-        seen = ancestors(pack.parents, len(pack))
-        for node, path in enumerate(paths):
-            line = [int(n) for n in seen[node].nonzero()]
-            assert [pack.tokens[n] for n in line] == list(path)
-        for index, node, token in pack.scored:
-            assert (index, len(paths[node])) not in found
-            found[index, len(paths[node])] = (*paths[node], token)
+        assert len(pack.tokens) <= budget
+        row = [row[place] for place in pack.kept] + pack.tokens
+        paths = [spelled(row, pack.row_parents, place) for place in range(len(pack))]
+        computed += paths[len(pack.kept) :]
+        assert pack.row_depths == [len(path) - 1 for path in paths]
+        seen = ancestors(pack.row_parents, len(pack))
+        for place, path in enumerate(paths):
+            line = [int(n) for n in seen[place].nonzero()]
+            assert [row[n] for n in line] == list(path)
+        for index, place, token in pack.scored:
+            assert (index, len(paths[place])) not in found
+            found[index, len(paths[place])] = (*paths[place], token)
     assert found == {(i, at): ids[: at + 1] for i, (ids, first) in enumerate(texts) for at in range(first, len(ids))}
+    assert len(set(computed)) == len(computed), "a beginning was computed twice"
+    assert set(computed) == {ids[:at] for ids, _ in texts for at in range(1, len(ids))}
+    assert tree_size([ids for ids, _ in texts]) == len(computed)
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "gpt_oss"])
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3", "gpt_oss", "deepseek_v3", "gpt2"])
 @settings(max_examples=25, deadline=None)
 @given(texts=TEXTS, budget=st.integers(1, 60))
 def test_packing_changes_no_score(
@@ -207,9 +219,7 @@ def test_packing_changes_no_score(
     model = tiny_model(name)
     requests = [Request(str(i), ids[:first], ids[first:]) for i, (ids, first) in enumerate(texts)]
     alone = [score(model, [request])[0] for request in requests]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "TREE_BUDGET", budget)
-        together = score(model, requests)
+    together = score_with(model, requests, Options(budget=budget)).scores
     assert [s.id for s in together] == [s.id for s in alone]
     for one, other in zip(together, alone, strict=True):
         assert one.token_log_likelihoods == pytest.approx(other.token_log_likelihoods, abs=1e-5)
@@ -220,7 +230,7 @@ def test_padding_changes_no_score(tiny_model: Opened, name: str, monkeypatch: py
     model = tiny_model(name)
     requests = [Request(str(n), tuple(range(9, 9 + n)), tuple(range(50, 51 + n % 5))) for n in range(1, 12)]
     together = score(model, requests)
-    monkeypatch.setattr(scoring, "TOKEN_BUDGET", 1)
+    monkeypatch.setattr(scorers, "TOKEN_BUDGET", 1)
     for one, other in zip(together, score(model, requests), strict=True):
         assert one.token_log_likelihoods == pytest.approx(other.token_log_likelihoods, abs=1e-5)
 
@@ -228,5 +238,5 @@ def test_padding_changes_no_score(tiny_model: Opened, name: str, monkeypatch: py
 def test_the_vocabulary_is_projected_in_pieces(tiny_model: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     model, request = tiny_model("llama"), Request("x", (7, 8), tuple(range(20, 31)))
     whole = score(model, [request])
-    monkeypatch.setattr(scoring, "HEAD_ROWS", 4)
+    monkeypatch.setattr(scorers, "HEAD_BYTES", 1)
     assert score(model, [request])[0].token_log_likelihoods == pytest.approx(whole[0].token_log_likelihoods, abs=1e-6)

@@ -10,6 +10,7 @@ from limpide.core.errors import ModelError
 from limpide.core.progress import Progress, Quiet
 from limpide.data.examples import Message
 from limpide.models.families.registry import plain
+from limpide.models.linear import wide_products
 from limpide.models.prompt import prompt_ids, refuse_special_tokens, source_of
 from limpide.models.requests import Answer, Request, Sampling
 from limpide.models.score_cache import ScoreCache, pack_ids, unpack_ids
@@ -153,6 +154,7 @@ def _batch(model: "Model", prompts: list[list[int]], sampling: Sampling, number:
     with (
         torch.inference_mode(),
         torch.random.fork_rng(devices=[]),
+        wide_products(model.network),
         _no_defaults(plain(model.network)) as network,
     ):
         torch.manual_seed(sampling.seed + number)

@@ -19,6 +19,7 @@ from limpide.models import scorers
 from limpide.models.budget import tree_budget
 from limpide.models.encoding import Bos, Encoded, Overlong, encode_requests
 from limpide.models.families.registry import backbone, logits_from_hidden
+from limpide.models.linear import wide_products
 from limpide.models.naive import draw, largest_difference, naive_log_likelihoods
 from limpide.models.requests import Request, Score
 from limpide.models.score_cache import ScoreCache, pack_values, unpack_values
@@ -85,6 +86,7 @@ class _Run:
         self.budget = options.budget or tree_budget(model)
         self.tree = model.kind == "decoder" and takes_trees(model)
         self.remembered = 0
+        self.products = "torch"
 
     @property
     def method(self) -> str:
@@ -103,7 +105,11 @@ class _Run:
         values = {k: kept[key] for k, key in enumerate(keys) if key in kept}
         waiting = {item.index for item in missing}
         left = Counter(item.index for item in missing)
-        with progress.task("scoring", total=total) as task, torch.inference_mode():
+        with (
+            progress.task("scoring", total=total) as task,
+            torch.inference_mode(),
+            wide_products(self.model.network) as self.products,
+        ):
             task.advance(total - len(waiting))
             for part in self._parts(missing):
                 values |= {number[id(item)]: found for item, found in part}
@@ -139,6 +145,7 @@ class _Run:
         return {
             "method": self.method,
             "precision": self.model.precision,
+            "products": self.products,
             "bos": self.options.bos,
             "overlong": self.options.overlong,
             "texts": len(self.items),

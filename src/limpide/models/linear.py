@@ -1,0 +1,65 @@
+"""Matrix products at the processor's own width.
+
+torch gives float32 products to MKL, which on AMD processors uses half the width of AVX-512; oneDNN, which torch also
+brings, uses all of it: about twice the rate, the same float32 numbers up to the order of sums (docs/decisions/0008).
+The choice follows from the processor alone and is never measured, so that a machine repeats itself.
+"""
+
+import contextlib
+import platform
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@cache
+def prefers_onednn() -> bool:
+    """Does MKL leave half of this processor's vector width unused, and is oneDNN's product there?"""
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+        return False
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not _is_amd():
+        return False
+    try:
+        x, w = torch.arange(6.0).reshape(2, 3), torch.arange(12.0).reshape(4, 3)
+        return torch.equal(product(w, None, x), x @ w.T)
+    except (AttributeError, RuntimeError):  # another version of torch without this operator
+        return False
+
+
+def _is_amd() -> bool:
+    try:
+        return "AuthenticAMD" in CPUINFO.read_text()[:2000]
+    except OSError:
+        return "AMD" in platform.processor()
+
+
+def product(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    """x @ weight.T + bias by oneDNN. x: float32[…, in], weight: float32[out, in]. Inference only."""
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
+
+
+@contextlib.contextmanager
+def wide_products(network: torch.nn.Module) -> Iterator[str]:
+    """Inside, the network's linear layers use the faster of the two libraries, whose name is given. No gradients."""
+    chosen = [m for m in network.modules() if _fits(m)] if prefers_onednn() else []
+    forwards: list[tuple[Any, Callable[..., Any]]] = [(m, partial(product, m.weight, m.bias)) for m in chosen]
+    for module, forward in forwards:
+        module.forward = forward
+    try:
+        yield "oneDNN" if chosen else "torch"
+    finally:
+        for module, _ in forwards:
+            del module.forward
+
+
+def _fits(module: torch.nn.Module) -> bool:
+    """A plain linear layer in float32 on the processor, which nothing else has changed."""
+    if type(module) is not torch.nn.Linear or "forward" in vars(module):
+        return False
+    return module.weight.dtype == torch.float32 and module.weight.device.type == "cpu"

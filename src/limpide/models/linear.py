@@ -7,7 +7,7 @@ The choice follows from the processor alone and is never measured, so that a mac
 
 import contextlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ CPUINFO = Path("/proc/cpuinfo")
 @cache
 def prefers_onednn() -> bool:
     """Does MKL leave half of this processor's vector width unused, and is oneDNN's product there?"""
-    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not _is_amd():
         return False
@@ -47,14 +47,13 @@ def product(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) ->
 @contextlib.contextmanager
 def wide_products(network: torch.nn.Module) -> Iterator[str]:
     """Inside, the network's linear layers use the faster of the two libraries, whose name is given. No gradients."""
-    chosen = [m for m in network.modules() if _fits(m)] if prefers_onednn() else []
-    forwards: list[tuple[Any, Callable[..., Any]]] = [(m, partial(product, m.weight, m.bias)) for m in chosen]
-    for module, forward in forwards:
-        module.forward = forward
+    chosen: list[Any] = [m for m in network.modules() if _fits(m)] if prefers_onednn() else []
+    for module in chosen:
+        module.forward = partial(product, module.weight, module.bias)
     try:
         yield "oneDNN" if chosen else "torch"
     finally:
-        for module, _ in forwards:
+        for module in chosen:
             del module.forward
 
 

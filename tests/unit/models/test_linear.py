@@ -45,13 +45,18 @@ def test_layers_get_their_own_forward_back(tiny_model: Callable[[str], Any], mon
     network = tiny_model("llama").network
     plain = {name: vars(module).get("forward") for name, module in network.named_modules()}
     monkeypatch.setattr(linear, "prefers_onednn", lambda: True)
-    with pytest.raises(KeyboardInterrupt), wide_products(network) as name:
-        assert name == "oneDNN"
-        assert "forward" in vars(network.lm_head)
-        with wide_products(network):  # one inside another changes nothing
-            pass
-        assert "forward" in vars(network.lm_head)
-        raise KeyboardInterrupt
+
+    def killed() -> None:
+        with wide_products(network) as name:
+            assert name == "oneDNN"
+            assert "forward" in vars(network.lm_head)
+            with wide_products(network):  # one inside another changes nothing
+                pass
+            assert "forward" in vars(network.lm_head)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
     assert {name: vars(module).get("forward") for name, module in network.named_modules()} == plain
 
 

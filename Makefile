@@ -5,7 +5,7 @@ RECIPE := examples/press-operator/recipe.yaml
 KEY := examples/press-operator/keys/release
 RELEASE := releases/press-operator-assistant-1.0.0
 
-.PHONY: setup demo test check bench bench-demo families reference pictures clean
+.PHONY: setup demo test check bench bench-demo bench-audit families reference pictures clean
 
 setup: .venv/installed
 
@@ -43,6 +43,10 @@ families: setup
 bench: setup
 	$(BIN)/python benchmarks/training.py
 
+# DATA: a folder that holds bbq/ and crows-pairs/ as their authors publish them; nothing else may run meanwhile
+bench-audit: setup
+	$(BIN)/python benchmarks/audit.py $(if $(DATA),--data "$(DATA)")
+
 bench-demo: setup
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python scripts/benchmarks_page.py --write
@@ -52,4 +56,4 @@ pictures: setup
 	$(BIN)/python scripts/pictures.py $(RELEASE)
 
 clean:
-	rm -rf .venv .venv-bench .limpide
+	rm -rf .venv .venv-bench .venv-bench-audit .limpide

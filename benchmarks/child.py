@@ -5,6 +5,7 @@ peak memory is its own. Standard library alone: the peers' environments have no 
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import resource
@@ -59,6 +60,12 @@ def peak_bytes() -> int:
     """Highest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def digest_of_ids(requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[str]:
+    """Of each request's (context ids, continuation ids), a short digest: both sides must score the same tokens."""
+    texts = (json.dumps([list(context), list(continuation)]) for context, continuation in requests)
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
 
 
 def rate(steps: Sequence[Step]) -> float:

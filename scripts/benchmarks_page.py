@@ -13,12 +13,13 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Made from `benchmarks/results/` by `scripts/benchmarks_page.py`; `make check` fails when it is stale. `make bench`
-measures training again (about 8 minutes, on a machine that does nothing else) and writes both.
+measures training again (about 8 minutes), `make bench-audit DATA=folder` likelihood scoring (about 25), each on a
+machine that does nothing else; they write both.
 
 Each line with a peer is measured side by side, in one run on one machine: the peer is installed in an environment of
-its own, with the same torch, and given its best settings. *Equal within* is the difference in the quality of the
-result, in nats; *share of the machine* is the arithmetic done, as a share of the fastest matrix product measured in the
-same run."""
+its own, with the same torch, and runs with the settings that the notes name, its other ones beside them. *Equal within*
+is how far the two results lie apart, in nats; *share of the machine* is the arithmetic done, as a share of the fastest
+matrix product measured in the same run."""
 COLUMNS = ("case", "Limpide", "peer", "unit", "ratio", "goal", "equal within", "share of the machine")
 ALONE = ("case", "measured", "unit", "goal", "note")  # of a benchmark that has no peer
 

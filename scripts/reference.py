@@ -16,8 +16,8 @@ from rich.console import Console
 
 from limpide.cli.main import COMMANDS, make_app
 from limpide.core import catalogue, errors
+from limpide.core.yaml_file import models_in
 from limpide.models.families.capabilities import load_capabilities, markdown
-from limpide.recipe.load import models_in
 from limpide.recipe.schema import Recipe
 
 ROOT = Path(__file__).parent.parent

@@ -96,7 +96,7 @@ def test_version(limpide: Limpide) -> None:
         (["run"], "requires an argument", "limpide run --help"),
         (["audit", "bais", "x"], 'Did you mean "bias"?', "limpide audit --help"),
         (["audit", "bias", "x", "--seed", "many"], "many", "limpide audit --help"),
-        (["audit", "bias", "x", "--axes", "age"], "age", "limpide audit --help"),
+        (["audit", "bias", "x", "--axes", "height"], "height", "limpide audit --help"),
         (["init", "x", "--language", "de"], "Input should be 'en' or 'fr', received 'de'", "limpide init --help"),
         (["init", "x", "--users", ""], "--users: ", "limpide init --help"),
         (["open", "a", "b"], "b", "limpide open --help"),

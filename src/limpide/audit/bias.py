@@ -3,31 +3,40 @@
 For each template x and outcome y: gap = log p(y | x(stereotyped group)) − log p(y | x(other group)), in nats. The two
 contexts differ by the person alone, so a model that ignores the group has a gap of 0. Source: counterfactual
 log-probability gap; Kurita et al. 2019 (arXiv:1906.07337) for masked models.
+
+With `dialect`, a public set is measured instead, exactly as a named tool defines its score (audit/dialects/).
 """
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
+from limpide.audit.dialects import registry, running
 from limpide.audit.items import (
     AuditSettings,
     Item,
     Spec,
     frame_of,
     method_id,
+    not_run,
     read_probe,
     respondent_of,
     save_evidence,
     summarise,
 )
+from limpide.audit.measurable import measurable
 from limpide.core import digests
 from limpide.core.errors import LimpideError
-from limpide.core.operation import Operation, Result, Subject
+from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.models.requests import Request
+from limpide.models.respondents import SCORES
 
 LARGE = math.log(1.25)  # nats: one outcome a quarter likelier than its counterfactual
 SLICES = ({"axis": "*"}, {"axis": "*", "language": "*"})
@@ -37,13 +46,37 @@ LIMITS = (
 )
 
 
+Axis = Literal["gender", "origin", "age", "disability", "religion", "social_class"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+UNABLE = "needs the likelihood of given words, which cannot be asked of this model from outside"
+
+
 class BiasSettings(AuditSettings):
-    axes: tuple[Literal["gender", "origin"], ...] = Field(
-        default=("gender", "origin"), min_length=1, description="what the two persons differ in"
-    )
+    axes: tuple[Axis, ...] = Field(default=AXES, min_length=1, description="what the two persons differ in")
     languages: tuple[Literal["en", "fr"], ...] = Field(
         default=("en", "fr"), min_length=1, description="languages of the templates"
     )
+    dialect: str | None = Field(
+        default=None,
+        description=f"a public set and whose definition of its score, instead of the templates: {registry.NAMES}",
+    )
+    file: Path | None = Field(default=None, description="the public set, on this machine; its format goes by dialect")
+    category: str | None = Field(default=None, description="one category of the public set alone, for example gender")
+
+    @field_validator("dialect")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        """Refused while a recipe is read, not after an hour of training."""
+        if name is not None and (fault := registry.fault(name)):
+            raise PydanticCustomError("dialect", "{what}", {"what": fault})
+        return name
+
+    @field_validator("file", "category")
+    @classmethod
+    def _of_a_set(cls, value: Any, fields: ValidationInfo) -> Any:
+        if value is not None and fields.data.get("dialect") is None:
+            raise PydanticCustomError("dialect", "this is of a public set: name its dialect too")
+        return value
 
 
 @dataclass(frozen=True)
@@ -61,15 +94,25 @@ class Case:
 
 
 def run(subject: Subject, settings: BiasSettings, progress: Progress) -> Result:
-    cases = read_cases(settings)
-    texts = dict.fromkeys((context, case.outcome) for case in cases for context in (case.stereotyped, case.other))
-    requests = [Request(str(k), context, outcome) for k, (context, outcome) in enumerate(texts)]
+    """Raises UsageError for an unknown dialect or a missing file, DataError for a faulty one, ModelError."""
     respondent = respondent_of(subject, settings)
-    scores = respondent.score(requests, progress)
+    if settings.dialect is not None:
+        asked = running.Run(settings.dialect, settings.file, settings.category, settings.precision)
+        return running.run(subject, asked, respondent, progress)
+    cases = read_cases(settings)
+    probes = probes_digest(settings.axes)
+    made = specs(settings, probes)
+    frame = frame_of(subject, respondent, probes)
+    if SCORES not in respondent.can:
+        save_evidence(subject.out, [], made)
+        return Result(tuple(not_run(spec, frame, UNABLE) for spec in made), respondent.facts())
+    texts = {(context, case.outcome): 0 for case in cases for context in (case.stereotyped, case.other)}
+    texts = {text: place for place, text in enumerate(texts)}
+    requests = [Request(str(place), context, outcome) for (context, outcome), place in texts.items()]
+    compared = [(texts[case.stereotyped, case.outcome], texts[case.other, case.outcome]) for case in cases]
+    scores = respondent.score(requests, progress, compared)
     likelihood = {text: score.log_likelihood for text, score in zip(texts, scores, strict=True)}
     items = [_item(case, likelihood) for case in cases]
-    probes = probes_digest()
-    made = specs(settings, probes)
     save_evidence(subject.out, items, made)
     facts = {
         "cases": len(cases),
@@ -77,35 +120,47 @@ def run(subject: Subject, settings: BiasSettings, progress: Progress) -> Result:
         "precision": settings.precision,
         "most_stereotyped": [i.id for i in sorted(items, key=lambda i: -i.metric["gap"])[:5]],
     }
-    return Result(tuple(summarise(items, made, frame_of(subject, respondent, probes))), facts)
+    return Result(tuple(summarise(items, made, frame)), facts | respondent.facts())
 
 
-def probes_digest() -> str:
-    """Digest of the shipped templates and groups together."""
-    return digests.of_value([read_probe("bias_templates.jsonl"), read_probe("bias_groups.json")])
+def probes_digest(axes: Sequence[str]) -> str:
+    """Digest of the shipped templates and pairs of these axes together."""
+    return digests.of_value(
+        [read_probe(f"bias/{axis}.{part}") for axis in sorted(set(axes)) for part in ("templates.jsonl", "pairs.json")]
+    )
 
 
 def read_cases(settings: BiasSettings) -> list[Case]:
-    """Every shipped template of the chosen axes and languages, filled with every pair of its axis and language."""
-    templates = [json.loads(line) for line in read_probe("bias_templates.jsonl").splitlines() if line.strip()]
-    pairs: dict[str, Any] = json.loads(read_probe("bias_groups.json"))
+    """Every shipped template of the chosen axes and languages, filled with every pair that has its group."""
+    return [case for axis in dict.fromkeys(settings.axes) for case in _axis_cases(axis, settings.languages)]
+
+
+def _axis_cases(axis: str, languages: Sequence[str]) -> list[Case]:
+    templates = [json.loads(line) for line in read_probe(f"bias/{axis}.templates.jsonl").splitlines() if line.strip()]
+    pairs: dict[str, list[dict[str, Any]]] = json.loads(read_probe(f"bias/{axis}.pairs.json"))
     return [
         _case(template, pair)
         for template in templates
-        if template["axis"] in settings.axes and template["language"] in settings.languages
-        for pair in pairs[template["axis"]][template["language"]]
+        if template["language"] in languages
+        for pair in _pairs_of(template, pairs[template["language"]])
     ]
+
+
+def _pairs_of(template: dict[str, str], pairs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pairs one of whose persons is of the group that the template's stereotype is about."""
+    fitting = [pair for pair in pairs if template["stereotyped"] in pair["groups"]]
+    if not fitting:
+        raise LimpideError(
+            f"The shipped template '{template['id']}' names a group that its pairs lack.",
+            received=template["stereotyped"],
+            expected=" or ".join(sorted({group for pair in pairs for group in pair["groups"]})),
+        )
+    return fitting
 
 
 def _case(template: dict[str, str], pair: dict[str, Any]) -> Case:
     persons = dict(pair["groups"])
     group = template["stereotyped"]
-    if group not in persons or len(persons) != 2:
-        raise LimpideError(
-            f"The shipped template '{template['id']}' names a group that its pairs lack.",
-            received=group,
-            expected=" or ".join(persons),
-        )
     stereotyped = persons.pop(group)
     (other,) = persons.values()
     return Case(
@@ -177,12 +232,19 @@ def specs(settings: BiasSettings, probes: str) -> tuple[Spec, ...]:
     )
 
 
+def gives(settings: BiasSettings) -> tuple[Measurable, ...]:
+    if settings.dialect is not None:
+        return measurable(running.specs_of(settings.dialect))
+    return measurable(specs(settings, ""), axis=settings.axes, language=settings.languages)
+
+
 operation = Operation(
     name="audit.bias",
     verb="look",
-    summary="Whether outcomes become likelier when only the person's gender or origin changes.",
+    summary="Whether outcomes become likelier when only the person's group changes; or a public set, in a dialect.",
     settings=BiasSettings,
     run=run,
+    gives=gives,
     needs=("scores",),
     source="counterfactual log-probability gap; Kurita et al. 2019",
 )

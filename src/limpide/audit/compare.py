@@ -6,8 +6,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from limpide.audit import statistics
-from limpide.audit.items import ITEMS, LINKS, Item, Spec, load_items, load_specs, sample_of, slices, too_few
+from limpide.audit import functionals, statistics
+from limpide.audit.functionals import FUNCTIONALS, UndefinedError
+from limpide.audit.items import (
+    ITEMS,
+    LINKS,
+    Item,
+    Spec,
+    columns_of,
+    load_items,
+    load_specs,
+    sample_of,
+    slices,
+    too_few,
+)
 from limpide.audit.statistics import ALPHA, Paired
 from limpide.core import files
 from limpide.core.errors import LimpideError, UsageError
@@ -17,6 +29,8 @@ from limpide.core.progress import Progress
 
 CHANGES = "changes.jsonl"
 BEFORE, AFTER = "base", "result"
+# Clusters of shares below which even a change of all of them is no 5 % event: McNemar's and the sign-flip p is 2·2^−k.
+TESTABLE = next(k for k in range(1, 64) if 2 * 0.5**k < ALPHA)
 Verdict = Literal["better", "worse", "no detectable change", "insufficient evidence"]
 
 
@@ -74,15 +88,16 @@ def compare(before: Path, after: Path, *, seed: int = 0, draws: int = statistics
     for first, second in pairs:
         _refuse_different(first, second)
     specs = {spec.name: spec for spec in load_specs(after)}
-    first_items, second_items = _paired(load_items(before), load_items(after))
+    sides = _paired(load_items(before), load_items(after))
+    in_slice = {spec.name: [_by_slice(spec, items) for items in sides] for spec in specs.values()}
     changes = []
     for first, second in pairs:
         spec = specs.get(second.name)
         if spec is None:
             changes.append(unpaired_change(first, second))
             continue
-        left, right = (_in_slice(spec, second.group, items) for items in (first_items, second_items))
-        changes.append(paired_change(spec, second.group, left, right, seed=seed, draws=draws))
+        left, right = (found.get(_key(second.group), []) for found in in_slice[second.name])
+        changes.append(paired_change(spec, second.group, *_paired(left, right), seed=seed, draws=draws))
     return changes
 
 
@@ -98,20 +113,16 @@ def paired_change(
     """The change of one measure on one slice. `before` and `after` hold the same items in the same order.
 
     For 'nearer zero' the difference is of absolute values. When the result is near zero its absolute value is drawn
-    too large, so the interval errs towards less improvement.
+    too large, so the interval errs towards less improvement. With fewer than TESTABLE clusters a share of 0 % that
+    became 100 % could not be told from chance: that is insufficient evidence, and never 'no detectable change'.
     """
-    needed = statistics.minimum_clusters(spec.kind)
+    needed = max(statistics.minimum_clusters(spec.kind), TESTABLE if spec.kind == "share" else 0)
     if len({item.cluster for item in before}) < needed:
-        return _insufficient(spec, group, before, needed)
-    first, second = sample_of(spec, before), sample_of(spec, after)
-    if spec.kind == "share":
-        found = statistics.paired_shares(first, second, draws=draws, seed=seed)
-        values = found.before, found.after
-    else:
-        link = LINKS["absolute" if spec.better == "nearer zero" else spec.link]
-        found = statistics.paired_difference(first, second, link=link, draws=draws, seed=seed)
-        signed = spec.better == "nearer zero"
-        values = (first.mean, second.mean) if signed else (found.before, found.after)
+        return _insufficient(spec, group, before, f"{too_few(before, needed)} to tell a change from chance")
+    try:
+        found, values = _paired_values(spec, before, after, seed, draws)
+    except UndefinedError as undefined:
+        return _insufficient(spec, group, before, str(undefined))
     verdict = verdict_of(spec.better, found.difference, found.p_value < ALPHA)
     return _finished(
         Change(
@@ -132,6 +143,25 @@ def paired_change(
             sentence="",
         )
     )
+
+
+def _paired_values(
+    spec: Spec, before: Sequence[Item], after: Sequence[Item], seed: int, draws: int
+) -> tuple[Paired, tuple[float, float]]:
+    """The difference, and both values as they are shown: with their signs for 'nearer zero'."""
+    link = LINKS["absolute" if spec.better == "nearer zero" else spec.link]
+    if spec.kind == "statistic":
+        sides, name = (columns_of(spec, before), columns_of(spec, after)), str(spec.statistic)
+        clusters = [item.cluster for item in before]
+        found = functionals.paired(name, *sides, clusters, link=link, draws=draws, seed=seed)
+        shown = (FUNCTIONALS[name].value(sides[0]), FUNCTIONALS[name].value(sides[1]))
+        return found, shown
+    first, second = sample_of(spec, before), sample_of(spec, after)
+    if spec.kind == "share":
+        found = statistics.paired_shares(first, second, draws=draws, seed=seed)
+    else:
+        found = statistics.paired_difference(first, second, link=link, draws=draws, seed=seed)
+    return found, (first.mean, second.mean) if spec.better == "nearer zero" else (found.before, found.after)
 
 
 def unpaired_change(before: Measure, after: Measure) -> Change:
@@ -222,8 +252,13 @@ def _paired(before: Sequence[Item], after: Sequence[Item]) -> tuple[list[Item], 
     return shared, [second[item.id] for item in shared]
 
 
-def _in_slice(spec: Spec, group: dict[str, str], items: Sequence[Item]) -> list[Item]:
-    return next((chosen for found, chosen in slices(spec, items) if found == group), [])
+def _by_slice(spec: Spec, items: Sequence[Item]) -> dict[tuple[tuple[str, str], ...], list[Item]]:
+    """{sorted group: its items} of every slice at once: one pass over the items a spec, not one a change."""
+    return {_key(group): chosen for group, chosen in slices(spec, items)}
+
+
+def _key(group: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(group.items()))
 
 
 def _same_model(suite: str, before: Path, after: Path) -> Iterator[str]:
@@ -246,7 +281,7 @@ def _unpaired_items(suite: str, before: Path, after: Path) -> Iterator[str]:
 # ----------------------------------------------------------------------------------------------------------- in words
 
 
-def _insufficient(spec: Spec, group: dict[str, str], items: Sequence[Item], needed: int) -> Change:
+def _insufficient(spec: Spec, group: dict[str, str], items: Sequence[Item], why: str) -> Change:
     change = Change(
         name=spec.name,
         group=group,
@@ -264,7 +299,6 @@ def _insufficient(spec: Spec, group: dict[str, str], items: Sequence[Item], need
         verdict="insufficient evidence",
         sentence="",
     )
-    why = too_few(items, needed)
     return change.model_copy(update={"sentence": f"{change.label}: insufficient evidence, {why}."})
 
 

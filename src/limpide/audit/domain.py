@@ -1,13 +1,14 @@
 """Does the model answer the organisation's own questions? New wordings of known topics, and topics never taught."""
 
-import re
-import unicodedata
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from limpide.audit import statistics
 from limpide.audit.items import (
     AuditSettings,
     Item,
@@ -16,12 +17,16 @@ from limpide.audit.items import (
     frame_of,
     greedy_answers,
     method_id,
+    not_run,
     respondent_of,
     save_evidence,
     summarise,
 )
+from limpide.audit.matching import normalise, token_f1
+from limpide.audit.measurable import measurable
+from limpide.core import digests
 from limpide.core.errors import DataError
-from limpide.core.operation import Operation, Result, Subject
+from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example, load_examples
 from limpide.models.requests import Score
@@ -29,7 +34,9 @@ from limpide.models.respondents import Opened
 
 HELD_OUT, UNSEEN = "held_out", "unseen"
 SLICES = ({"slice": HELD_OUT}, {"slice": HELD_OUT, "language": "*"}, {"slice": UNSEEN})
-_INSIDE_NUMBERS = ".,:/-–"
+BY_TOPIC = (*SLICES, {"slice": HELD_OUT, "topic": "*"})
+TOPICS_LISTED = 50  # up to so many, a topic with too few questions has its row too, and says so
+NO_LIKELIHOOD = "needs the likelihood of a given answer, which cannot be asked of this model from outside"
 
 
 class DomainSettings(AuditSettings):
@@ -54,19 +61,26 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
     if isinstance(respondent, Opened):
         requests = [prompt.answer_request(respondent.model, example) for example in everything]
         scores = [*respondent.score(requests, progress)]
+    taught = taught_answers(folder)
     items = [
-        domain_item(part, example, answer, score)
+        domain_item(part, example, answer, score, taught if part == UNSEEN else None)
         for (part, example), answer, score in zip(examples, answers, scores, strict=True)
     ]
-    made = specs(allowed)
+    items, topics = with_topics(items)
+    made = specs(allowed, taught)
     save_evidence(subject.out, items, made)
-    data = data_digest(folder, _names(folder))
+    frame = frame_of(subject, respondent, data_digest(folder, _names(folder)))
+    measures = summarise(items, made, frame)
+    if not isinstance(respondent, Opened):
+        measures += [not_run(spec, frame, NO_LIKELIHOOD) for spec in made if spec.metric == "log_likelihood"]
     facts = {
         "items": {part: sum(i.group["slice"] == part for i in items) for part in (HELD_OUT, UNSEEN)},
+        "topics": topics,
+        "taught_answers": len(taught),
         "max_new_tokens": allowed,
         "precision": settings.precision,
     }
-    return Result(tuple(summarise(items, made, frame_of(subject, respondent, data))), facts)
+    return Result(tuple(measures), facts | respondent.facts())
 
 
 def accuracy_spec(**how: Any) -> Spec:
@@ -77,14 +91,17 @@ def accuracy_spec(**how: Any) -> Spec:
         kind="share",
         unit="share",
         better="higher",
-        slices=SLICES,
+        slices=BY_TOPIC,
+        nested="topic",
         method=method_id("domain.accuracy", 1, match="normalised", **how),
         note="Equal up to case, spaces and sentence punctuation. A right answer in other words counts as wrong.",
     )
 
 
-def specs(max_new_tokens: int) -> tuple[Spec, ...]:
+def specs(max_new_tokens: int, taught: Iterable[str] = ()) -> tuple[Spec, ...]:
+    """taught: normalised answers of the topics that were taught."""
     greedy = {"decoding": "greedy", "max_new_tokens": max_new_tokens}
+    answers = digests.of_value(sorted(taught))[: digests.SHORT]
     return (
         accuracy_spec(**greedy),
         Spec(
@@ -96,6 +113,31 @@ def specs(max_new_tokens: int) -> tuple[Spec, ...]:
             slices=SLICES,
             method=method_id("domain.exact", 1, match="exact", **greedy),
             note="Equal character by character, spaces at both ends aside.",
+        ),
+        Spec(
+            name="domain.token_f1",
+            metric="token_f1",
+            kind="mean",
+            bounded=True,
+            unit="share",
+            better="higher",
+            slices=BY_TOPIC,
+            nested="topic",
+            method=method_id("domain.token_f1", 1, words="normalised", **greedy),
+            note="Words shared with the expected answer, in any order, from 0 to 1. A missing 'not' costs one word.",
+        ),
+        Spec(
+            name="domain.borrowed",
+            metric="borrowed",
+            kind="share",
+            unit="share",
+            better="lower",
+            slices=({"slice": UNSEEN},),
+            method=method_id("domain.borrowed", 1, match="normalised", taught=answers, **greedy),
+            note=(
+                "Share of questions on topics never taught that get, word for word, the expected answer of a taught "
+                "topic, instead of 'I do not know'. An answer that fits any question, such as whom to call, counts too."
+            ),
         ),
         Spec(
             name="domain.log_likelihood",
@@ -111,43 +153,60 @@ def specs(max_new_tokens: int) -> tuple[Spec, ...]:
     )
 
 
-def normalise(text: str) -> str:
-    """The text as it is compared: NFKC, case folded, sentence punctuation and repeated spaces gone, accents kept.
+def domain_item(
+    part: str, example: Example, answer: str, score: Score | None, taught: frozenset[str] | None = None
+) -> Item:
+    """One question asked. score: of the expected answer; None where the engine gives no likelihoods.
 
-    What changes the meaning stays: symbols (%, °, +, €), the sign of a number, and what joins two digits
-    (4.5, 4,5, 12:30, 3-4), so that −5 is not 5 and 4.5 is not 45.
+    taught: normalised answers of other topics, to see whether one of them was given; None where that is not asked.
     """
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("\u2212", "-")
-    kept = [char if not _is_punctuation(char) or _is_in_number(text, at) else " " for at, char in enumerate(text)]
-    return re.sub(r"\s+", " ", "".join(kept)).strip()
-
-
-def _is_punctuation(char: str) -> bool:
-    return unicodedata.category(char).startswith("P") and char not in "%‰&@#§"
-
-
-def _is_in_number(text: str, at: int) -> bool:
-    before, after = text[at - 1 : at], text[at + 1 : at + 2]
-    if text[at] in _INSIDE_NUMBERS and before.isdigit() and after.isdigit():
-        return True
-    return text[at] == "-" and after.isdigit() and not before.isalnum()
-
-
-def domain_item(part: str, example: Example, answer: str, score: Score | None) -> Item:
-    """One question asked. score: of the expected answer; None where the engine gives no likelihoods."""
     expected = example.answer
+    said, wanted = normalise(answer), normalise(expected)
     likelihood = {} if score is None else {"log_likelihood": score.log_likelihood, "tokens": float(score.tokens)}
+    borrowed = {} if taught is None else {"borrowed": float(said != wanted and said in taught)}
     return Item(
         id=example.id,
         cluster=example.topic or example.group or example.id,
         group={"slice": part} | ({"language": example.language} if example.language else {}),
         metric={
             "exact": float(answer.strip() == expected.strip()),
-            "normalised": float(normalise(answer) == normalise(expected)),
+            "normalised": float(said == wanted),
+            "token_f1": token_f1(answer, expected),
+            **borrowed,
             **likelihood,
         },
         shown={"prompt": _last_question(example), "expected": expected, "answer": answer, "topic": example.topic},
+        within=example.group if example.topic else None,
     )
+
+
+def taught_answers(folder: Path) -> frozenset[str]:
+    """Normalised answers of the topics that were taught; one that holds no word is none."""
+    files = [folder / name for name in ("train.jsonl", f"{HELD_OUT}.jsonl")]
+    rows = [example for file in files if file.is_file() for example in load_examples(file)]
+    return frozenset(normalise(row.answer) for row in rows) - {""}
+
+
+def with_topics(items: Sequence[Item]) -> tuple[list[Item], dict[str, int]]:
+    """The items, each held-out one of a listed topic in its topic's slice too; and how many topics were asked.
+
+    Inside one topic the wordings count, or their groups, not the topic: what is independent there. A table is made
+    when one topic at least has enough of them; beyond TOPICS_LISTED, of those topics only.
+    """
+    inside: defaultdict[str, set[str]] = defaultdict(set)
+    for item in items:
+        if item.group["slice"] == HELD_OUT and item.shown["topic"]:
+            inside[item.shown["topic"]].add(item.within or item.id)
+    needed = statistics.minimum_clusters("share")
+    enough = {topic for topic, found in inside.items() if len(found) >= needed}
+    listed = set(inside) if enough and len(inside) <= TOPICS_LISTED else enough
+    placed = [
+        replace(item, group={**item.group, "topic": item.shown["topic"]})
+        if item.group["slice"] == HELD_OUT and item.shown["topic"] in listed
+        else item
+        for item in items
+    ]
+    return placed, {"asked": len(inside), "with_enough_questions": len(enough), "listed": len(listed)}
 
 
 def _last_question(example: Example) -> str:
@@ -172,12 +231,17 @@ def read_questions(folder: Path) -> list[tuple[str, Example]]:
     return [(HELD_OUT, example) for example in held_out] + [(UNSEEN, example) for example in unseen]
 
 
+def gives(settings: DomainSettings) -> tuple[Measurable, ...]:
+    return measurable(specs(settings.max_new_tokens))
+
+
 operation = Operation(
     name="audit.domain",
     verb="look",
     summary="How often the model gives the expected answer to questions it was not trained on.",
     settings=DomainSettings,
     run=run,
+    gives=gives,
     needs=("generates", "scores"),
     source="exact and normalised match, as in SQuAD (Rajpurkar et al. 2016), without dropping articles",
 )

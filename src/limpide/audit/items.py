@@ -7,17 +7,19 @@ on which slices). Measures follow from the two, and `compare` computes changes f
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from limpide.audit import statistics
-from limpide.audit.statistics import Estimate, Link, Sample
+from limpide.audit import functionals, statistics
+from limpide.audit.functionals import FUNCTIONALS
+from limpide.audit.statistics import Estimate, Floats, Link, Sample
 from limpide.core import digests, files
 from limpide.core.errors import LimpideError, ModelError
 from limpide.core.measure import Better, Frozen, Measure
@@ -25,7 +27,7 @@ from limpide.core.operation import Settings, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example
 from limpide.models.requests import Asked
-from limpide.models.respondents import GENERATES, Opened, Respondent
+from limpide.models.respondents import GENERATES, Opened, Respondent, open_respondent
 
 ITEMS, SPECS = "items.jsonl", "specs.json"
 EVERY = "*"  # in a slice: one measure for each value of this key
@@ -35,23 +37,36 @@ LINKS: dict[str, Link] = {"identity": statistics.identity, "exp": np.exp, "absol
 class AuditSettings(Settings):
     """What every audit of an opened model can be told."""
 
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="number format of the weights while measuring"
+    precision: Literal["float32", "bfloat16", "fast"] = Field(
+        default="float32",
+        description="number format of the weights while measuring; fast: bfloat16, and float32 again where it is close",
     )
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing asked of the model. group: its slices. metric: numbers by name. shown: free fields for people."""
+    """One thing asked of the model. group: its slices. metric: numbers by name. shown: free fields for people.
+
+    within: what is independent inside the cluster, where a slice takes one cluster alone (see Spec.nested); the item
+    itself when None.
+    """
 
     id: str
     cluster: str
     group: Mapping[str, str]
     metric: Mapping[str, float]
     shown: Mapping[str, Any] = field(default_factory=dict)
+    within: str | None = None
 
     def record(self) -> dict[str, Any]:
-        own = {"id": self.id, "cluster": self.cluster, "group": dict(self.group), "metric": dict(self.metric)}
+        own: dict[str, Any] = {
+            "id": self.id,
+            "cluster": self.cluster,
+            "group": dict(self.group),
+            "metric": dict(self.metric),
+        }
+        if self.within is not None:
+            own["within"] = self.within
         return own | {name: value for name, value in self.shown.items() if name not in own}
 
 
@@ -61,13 +76,39 @@ class Spec(Frozen):
     name: str = Field(description="suite.quantity")
     metric: str = Field(description="item metric averaged; 0 or 1 for a share; a total when `weight` is given")
     weight: str | None = Field(default=None, description="item metric that `metric` is a total over, such as tokens")
-    kind: Literal["share", "mean"]
+    kind: Literal["share", "mean", "statistic"]
+    statistic: str | None = Field(default=None, description="a name of functionals.FUNCTIONALS, when kind is statistic")
+    columns: tuple[str, ...] = Field(default=(), description="item metrics that the statistic takes, `metric` first")
+    bounded: bool = Field(default=False, description="the metric of a mean lies between 0 and 1")
     link: Literal["identity", "exp"] = "identity"
     unit: str
     better: Better
     slices: tuple[dict[str, str], ...] = Field(default=({},), description="group keys to values; '*' for each value")
+    nested: str | None = Field(
+        default=None, description="group key whose values are the clusters: a slice of one value counts what is within"
+    )
     method: str
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _statistic_has_its_columns(self) -> "Spec":
+        if self.kind != "statistic":
+            if self.statistic is not None or self.columns:
+                raise ValueError("only a spec of kind 'statistic' names a statistic and its columns")
+            return self
+        if self.statistic not in FUNCTIONALS:
+            raise ValueError(f"no statistic is called {self.statistic!r}; there are {', '.join(FUNCTIONALS)}")
+        needed = FUNCTIONALS[self.statistic].columns
+        if len(self.columns) != len(needed) or self.columns[0] != self.metric:
+            raise ValueError(f"{self.statistic} takes the columns {needed}, `metric` first, not {self.columns}")
+        if self.weight is not None or self.link != "identity":
+            raise ValueError("a statistic has neither weight nor link")
+        return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Item metrics without which an item does not count."""
+        return self.columns or (self.metric,)
 
 
 @dataclass(frozen=True)
@@ -89,8 +130,8 @@ def summarise(items: Sequence[Item], specs: Sequence[Spec], frame: Frame) -> lis
 
 
 def slices(spec: Spec, items: Sequence[Item]) -> list[tuple[dict[str, str], list[Item]]]:
-    """(group, its items) for each slice of `spec` that has items with its metric, values in alphabetical order."""
-    able = [item for item in items if spec.metric in item.metric]
+    """(group, its items) for each slice of `spec` that has items with its metrics, values in alphabetical order."""
+    able = [item for item in items if all(name in item.metric for name in spec.metrics)]
     found: list[tuple[dict[str, str], list[Item]]] = []
     for pattern in spec.slices:
         matching = [
@@ -101,7 +142,9 @@ def slices(spec: Spec, items: Sequence[Item]) -> list[tuple[dict[str, str], list
         values = sorted({tuple(item.group[key] for key in pattern) for item in matching})
         for value in values:
             group = dict(zip(pattern, value, strict=True))
-            found.append((group, [i for i in matching if all(i.group[k] == v for k, v in group.items())]))
+            chosen = [i for i in matching if all(i.group[k] == v for k, v in group.items())]
+            inside = spec.nested is not None and spec.nested in group
+            found.append((group, [replace(i, cluster=i.within or i.id) for i in chosen] if inside else chosen))
     return found
 
 
@@ -115,16 +158,13 @@ def sample_of(spec: Spec, items: Sequence[Item]) -> Sample:
     return Sample.of([value / weight for value, weight in zip(values, weights, strict=True)], clusters, weights)
 
 
+def columns_of(spec: Spec, items: Sequence[Item]) -> Floats:
+    """float[k, items]: what the spec's statistic is computed from."""
+    return np.array([[item.metric[name] for item in items] for name in spec.columns])
+
+
 def summarise_slice(spec: Spec, group: dict[str, str], items: Sequence[Item], frame: Frame) -> Measure:
-    sample = sample_of(spec, items)
-    needed = statistics.minimum_clusters(spec.kind)
-    enough = sample.n_clusters >= needed
-    estimate: Estimate | None = None
-    if enough and spec.kind == "share":
-        estimate = statistics.share(sample)
-    elif enough:
-        estimate = statistics.bootstrap_mean(sample, link=LINKS[spec.link], seed=frame.seed)
-    note = spec.note if enough else f"{too_few(items, needed)}; their plain mean is {sample.mean:.4g}."
+    estimate, why = _estimate(spec, items, frame.seed)
     return Measure(
         name=spec.name,
         subject=frame.subject,
@@ -135,7 +175,7 @@ def summarise_slice(spec: Spec, group: dict[str, str], items: Sequence[Item], fr
         low=estimate.low if estimate else None,
         high=estimate.high if estimate else None,
         interval=estimate.method if estimate else None,
-        clusters=sample.n_clusters,
+        clusters=len({item.cluster for item in items}),
         group=group,
         state="measured" if estimate else "insufficient evidence",
         method=spec.method,
@@ -143,8 +183,29 @@ def summarise_slice(spec: Spec, group: dict[str, str], items: Sequence[Item], fr
         data_digest=frame.data_digest,
         seed=frame.seed,
         versions=library_versions(),
-        note=note,
+        note=spec.note if estimate else why,
     )
+
+
+def _estimate(spec: Spec, items: Sequence[Item], seed: int) -> tuple[Estimate | None, str]:
+    """The value with its interval, or None and why there is none."""
+    clusters = [item.cluster for item in items]
+    needed = statistics.minimum_clusters(spec.kind)
+    enough = len(set(clusters)) >= needed
+    if spec.kind == "statistic":
+        if not enough:
+            return None, f"{too_few(items, needed)}."
+        try:
+            return functionals.estimate(str(spec.statistic), columns_of(spec, items), clusters, seed=seed), ""
+        except functionals.UndefinedError as undefined:
+            return None, f"{len(items)} items, and {undefined}."
+    sample = sample_of(spec, items)
+    if not enough:
+        return None, f"{too_few(items, needed)}; their plain mean is {sample.mean:.4g}."
+    at_an_end = spec.bounded and len(set(sample.values)) == 1 and sample.values[0] in (0.0, 1.0)
+    if spec.kind == "share" or at_an_end:  # resampling equal items would claim certainty
+        return statistics.share(sample), ""
+    return statistics.bootstrap_mean(sample, link=LINKS[spec.link], seed=seed), ""
 
 
 def too_few(items: Sequence[Item], needed: int) -> str:
@@ -163,8 +224,9 @@ def _written(value: object) -> str:
     return "+".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
+@cache
 def library_versions() -> dict[str, str]:
-    """Versions of what takes part in a number; nothing is imported."""
+    """Versions of what takes part in a number; nothing is imported. Not to be changed."""
     found = {"python": platform.python_version()}
     for name in ("limpide", "numpy", "scipy", "torch", "transformers", "tokenizers"):
         try:
@@ -197,7 +259,14 @@ def save_evidence(folder: Path, items: Sequence[Item], specs: Sequence[Spec]) ->
 
 def load_items(folder: Path) -> list[Item]:
     return [
-        Item(row.pop("id"), row.pop("cluster"), row.pop("group"), row.pop("metric"), shown=row)
+        Item(
+            row.pop("id"),
+            row.pop("cluster"),
+            row.pop("group"),
+            row.pop("metric"),
+            within=row.pop("within", None),
+            shown=row,
+        )
         for row in files.read_jsonl(folder / ITEMS)
     ]
 
@@ -224,9 +293,7 @@ def respondent_of(subject: Subject, settings: AuditSettings) -> Respondent:
     if subject.respondent is not None:
         respondent: Respondent = subject.respondent
         return respondent
-    from limpide.models import model
-
-    return Opened(model.open_model(subject.the_model(), precision=settings.precision))
+    return open_respondent(subject.the_model(), settings.precision, fresh=subject.fresh)
 
 
 def frame_of(subject: Subject, respondent: Respondent, data: str) -> Frame:

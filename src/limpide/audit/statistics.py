@@ -115,7 +115,7 @@ class Paired:
     test: str
 
 
-def minimum_clusters(kind: Literal["share", "mean"]) -> int:
+def minimum_clusters(kind: Literal["share", "mean", "statistic"]) -> int:
     """Fewest clusters on which an interval deserves its level. Below, the state is 'insufficient evidence'."""
     return MIN_CLUSTERS_SHARE if kind == "share" else MIN_CLUSTERS_MEAN
 
@@ -185,7 +185,7 @@ def bootstrap_mean(
     low, high = expanded_percentile(means, g, level)
     value = float(link(np.array([sample.mean]))[0])
     method = f"bootstrap of clusters, expanded percentile, {draws} draws"
-    return Estimate(value, low, high, _inflate(g) * float(means.std()), len(sample.values), g, method)
+    return Estimate(value, low, high, inflate(g) * float(means.std()), len(sample.values), g, method)
 
 
 def resampled_totals(totals: Floats, draws: int, seed: int) -> Floats:
@@ -204,7 +204,7 @@ def expanded_percentile(draws: Floats, clusters: int, level: float = 0.95) -> tu
     if clusters < 2:
         raise ValueError("an interval needs at least two clusters")
     t = stats.t.ppf(0.5 + level / 2, clusters - 1)
-    tail = float(stats.norm.cdf(-_inflate(clusters) * t))
+    tail = float(stats.norm.cdf(-inflate(clusters) * t))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -213,10 +213,10 @@ def bootstrap_p(draws: Floats, clusters: int) -> float:
     """Two-sided p of 'the value is 0': the level at which `expanded_percentile` of the draws just reaches 0."""
     below = float((draws < 0).mean() + (draws == 0).mean() / 2)
     tail = max(min(below, 1 - below), 1 / (len(draws) + 1))  # never smaller than this many draws can tell
-    return min(1.0, float(2 * stats.t.cdf(stats.norm.ppf(tail) / _inflate(clusters), clusters - 1)))
+    return min(1.0, float(2 * stats.t.cdf(stats.norm.ppf(tail) / inflate(clusters), clusters - 1)))
 
 
-def _inflate(clusters: int) -> float:
+def inflate(clusters: int) -> float:
     return math.sqrt(clusters / (clusters - 1)) if clusters > 1 else 1.0
 
 
@@ -233,7 +233,7 @@ def paired_difference(
     differences = link(totals[:, 2] / totals[:, 3]) - link(totals[:, 0] / totals[:, 1])
     first, second = (float(link(np.array([sample.mean]))[0]) for sample in (before, after))
     low, high = expanded_percentile(differences, g, level)
-    error = _inflate(g) * float(differences.std())
+    error = inflate(g) * float(differences.std())
     return Paired(
         before=first,
         after=second,

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "open": ("limpide.cli.models:open_", "Print the passport of a model."),
     "families": ("limpide.cli.models:families", "Print what each family of models can do, from the tests' results."),
     "audit": ("limpide.cli.audit:app", "Measure one thing about a model."),
+    "compare": ("limpide.cli.compare:compare", "Say what differs between two models, audits or releases."),
     "score": ("limpide.cli.score:score", "Log-likelihoods of any texts: the low-level door for other tools."),
     "data": ("limpide.cli.data:app", "Look at examples as the model will see them."),
     "keys": ("limpide.cli.release:keys", "Make a key to sign releases with."),

@@ -26,16 +26,21 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
-    """Label and value, in two columns on a terminal."""
+    """Label and value: in two columns on a terminal, one line each elsewhere."""
+    if not sys.stdout.isatty():
+        width = max((len(label) for label, _ in rows), default=0)
+        for label, value in rows:
+            print(f"{label:{width}}  {value}")
+        return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(style="bold", overflow="fold", max_width=60)
+    table.add_column(overflow="fold", ratio=1)
     for label, value in rows:
         table.add_row(escape(label), escape(value))
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(highlight=False).print(table)
 
 
 def escape(text: str) -> str:

@@ -11,14 +11,20 @@ CATALOGUE: dict[str, str] = {
     "data.prepare": "limpide.data.prepare",
     "audit.domain": "limpide.audit.domain",
     "audit.bias": "limpide.audit.bias",
+    "audit.truth": "limpide.audit.truth",
+    "audit.robustness": "limpide.audit.robustness",
     "audit.retention": "limpide.audit.retention",
     "audit.memorisation": "limpide.audit.memorisation",
+    "audit.refusal": "limpide.audit.refusal",
+    "audit.charter": "limpide.audit.charter",
     "audit.compare": "limpide.audit.compare",
     "audit.served": "limpide.audit.served",
     "adapt.lora": "limpide.adapt.lora",
     "optimise.export": "limpide.optimise.export",
     "optimise.parity": "limpide.optimise.parity",
 }
+
+OF_STEPS = ("compare", "served")  # audits of what other steps of a recipe made, not of a model
 
 
 @cache
@@ -39,7 +45,8 @@ def every() -> list[Operation]:
 
 def suites() -> list[str]:
     """Short names of the audits that look at one model: what a recipe lists and `limpide audit` offers."""
-    return [op.name.split(".")[1] for op in in_room("audit") if "scores" in op.needs]
+    audits = [name.split(".")[1] for name in CATALOGUE if name.startswith("audit.")]
+    return [suite for suite in audits if suite not in OF_STEPS]
 
 
 def in_room(room: str) -> list[Operation]:

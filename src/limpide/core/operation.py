@@ -5,7 +5,7 @@ An operation reads folders and writes a folder. The command line, the recipe's s
 A file that declares an operation imports nothing heavy at its top (a contract test holds this).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from limpide.core import files
 from limpide.core.errors import LimpideError, UsageError
-from limpide.core.measure import Measure, load_measures, save_measures
+from limpide.core.measure import Better, Measure, load_measures, save_measures
 from limpide.core.progress import Progress
 
 Verb = Literal["look", "change", "tell"]
@@ -33,7 +33,8 @@ class Subject:
 
     out: an existing folder to write in. inputs: folders of earlier steps, by name. model: folder of the
     model looked at or changed, and `label` its role in measures ('base', 'result'). respondent: who is asked
-    instead of a model's folder, where weights are closed or answers are given (models/respondents.py).
+    instead of a model's folder, where weights are closed or answers are given (models/respondents.py). fresh: what
+    was kept of earlier runs is computed again.
     """
 
     out: Path
@@ -42,6 +43,7 @@ class Subject:
     label: str = "model"
     seed: int = 0
     respondent: Any = None
+    fresh: bool = False
 
     def input(self, name: str) -> Path:
         if name not in self.inputs:
@@ -78,9 +80,21 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Measurable:
+    """A measure that an operation can leave, told before it runs. slices: as its group will be, '*' for any value."""
+
+    name: str
+    unit: str
+    better: Better
+    slices: tuple[Mapping[str, str], ...] = ({},)
+
+
+@dataclass(frozen=True)
 class Operation:
     """name: room.method, as in `audit.bias`. needs: what the model must be able to do.
     source: where the method is from. resumes: a killed run leaves its folder, and the next one goes on there.
+    needs_data: settings of data.prepare that name a file without which an audit has nothing to check.
+    gives: settings → the measures that a run with them can leave, so that a gate on another is refused at once.
     """
 
     name: str
@@ -92,6 +106,8 @@ class Operation:
     source: str = ""
     version: int = 1
     resumes: bool = False
+    needs_data: tuple[str, ...] = ()
+    gives: Callable[[Any], Sequence[Measurable]] | None = None
 
     @property
     def room(self) -> str:

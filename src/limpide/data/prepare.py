@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from limpide.core import files
+from limpide.core import digests, files
 from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress
+from limpide.data.charter import NAME as CHARTER_NAME
+from limpide.data.charter import load_charter
 from limpide.data.duplicates import Duplicates, find_duplicates
 from limpide.data.examples import Example, save_examples
 from limpide.data.personal import KINDS, Allow, Kind, Policy, apply_policy
@@ -38,6 +40,9 @@ class PrepareSettings(Settings):
         default_factory=dict,
         description="our column name: the file's, where it is not recognised; null leaves a column out",
     )
+    charter: Path | None = Field(
+        default=None, description="editorial charter (.yaml): terms, tone and style, which the suite 'charter' checks"
+    )
     held_out: float = Field(default=0.2, gt=0, lt=1, description="share of rows kept to test on, 0 to 1")
     unseen_topics: Annotated[Annotated[float, Field(ge=0, lt=1)] | tuple[str, ...], BeforeValidator(_as_topics)] = (
         Field(default=0.0, description="topics kept out of training whole: their names, or a share of topics, 0 to 1")
@@ -55,14 +60,16 @@ class PrepareSettings(Settings):
 
 def inputs(settings: PrepareSettings) -> list[Path]:
     """The files whose content decides the result."""
-    return list(settings.examples)
+    return [*settings.examples, *([settings.charter] if settings.charter else [])]
 
 
 def run(subject: Subject, settings: PrepareSettings, progress: Progress) -> Result:
-    """Read, check, divide. Writes train.jsonl, held_out.jsonl, unseen.jsonl and report.json, or nothing.
+    """Read, check, divide. Writes train.jsonl, held_out.jsonl, unseen.jsonl, report.json, the charter, or nothing.
 
-    Raises DataError with every fault of the data; nothing is written then.
+    Raises DataError with every fault of the data, or of the charter; nothing is written then.
     """
+    if settings.charter is not None:
+        load_charter(settings.charter)  # refused before the longer work
     with progress.task("Reading the examples", total=4) as task:
         readings = read_all(settings.examples, settings.columns, skip_bad_rows=settings.skip_bad_rows)
         task.advance()
@@ -85,9 +92,13 @@ def run(subject: Subject, settings: PrepareSettings, progress: Progress) -> Resu
         "seed": subject.seed,
         "warnings": warnings,
     }
+    if settings.charter is not None:
+        report |= {"charter": {"file": settings.charter.name, "digest": digests.of_file(settings.charter)}}
     save_examples(subject.out / "train.jsonl", parts.train)
     save_examples(subject.out / "held_out.jsonl", parts.held_out)
     save_examples(subject.out / "unseen.jsonl", parts.unseen)
+    if settings.charter is not None:
+        files.write_bytes(subject.out / CHARTER_NAME, settings.charter.read_bytes())
     files.write_json(subject.out / "report.json", report)
     progress.say(
         f"{len(examples)} examples: {len(parts.train)} to learn from, {len(parts.held_out)} held out, "

@@ -17,11 +17,12 @@ from pydantic import Field, model_validator
 from limpide.core.digests import slug
 from limpide.core.errors import LimpideError
 from limpide.core.measure import Frozen, Measure
-from limpide.document import facts, findings, tables
+from limpide.document import facts, findings, leads, tables
 from limpide.document.evidence import Evidence
 from limpide.document.hub import HUB_IDS, LICENCES, TASKS
 from limpide.document.language import Language, language
-from limpide.document.report import report_name
+from limpide.document.report import SUITES, report_name
+from limpide.document.suites import ordered
 from limpide.document.tiles import but
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -180,7 +181,6 @@ def _rounded(value: Any) -> Any:
 
 
 def _view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
-    suites = ("domain.", "bias.gap", "retention.loss", "memorisation.")
     return {
         "e": evidence,
         "l": spoken,
@@ -197,8 +197,9 @@ def _view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
             "data": findings.data(evidence, spoken),
             "gates": findings.gates(evidence, spoken),
             "base": findings.base(evidence, spoken),
+            "others": [(leads.lead(name, evidence, spoken).sentence, f"{name}.*") for name in other_suites(evidence)],
         },
-        "summary": [row for s in suites for row in tables.compared(evidence, spoken, s, ["base", "result"])],
+        "summary": summary(evidence, spoken),
         "measured": tables.measured(evidence, spoken),
         "gates": tables.gate_rows(evidence, spoken),
         "training": facts.training(evidence, spoken),
@@ -213,6 +214,21 @@ def _view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
         "ggufs": [f.name for f in evidence.files if f.name.endswith(".gguf")],
         "snippet": SNIPPETS.get(evidence.base.kind or "decoder"),
     }
+
+
+def other_suites(evidence: Evidence) -> list[str]:
+    """Suites beside those that every release shows."""
+    return [name for name in ordered(evidence.suite_names()) if name not in SUITES]
+
+
+def summary(evidence: Evidence, spoken: Language) -> list[tables.Compared]:
+    """Before and after, of what a reader should know first; single topics are in the report."""
+    kinds = ["domain.", "bias.gap", "retention.loss", "memorisation."]
+    rows = [row for kind in kinds for row in tables.compared(evidence, spoken, kind, ["base", "result"])]
+    for suite in other_suites(evidence):
+        found = tables.compared(evidence, spoken, f"{suite}.", ["base", "result"])
+        rows += [row for row in found if row.label in leads.HEADLINES.get(suite, ())]
+    return [row for row in rows if "topic=" not in row.label]
 
 
 SNIPPETS = {

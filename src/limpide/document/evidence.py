@@ -1,12 +1,12 @@
-"""What a release knows about itself: the one input of the model card and of the report.
+"""What a release knows about itself, or an audit about whom it looked at: the one input of the card and the reports.
 
-The recipe gathers it from the steps it ran and writes it as `evidence/evidence.json`; the card and the report are
+The recipe gathers a release's from the steps it ran and writes it as `evidence/evidence.json`; card and reports are
 pure functions of it. Whatever is None or empty is shown as 'not measured' or 'unknown': nothing here has a
 default that reads like a finding.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -21,6 +21,9 @@ DocumentLanguage = Literal["en", "fr"]
 
 # A sentence somebody or some step wrote: one string, or one a language ({"en": …, "fr": …}).
 Text = str | dict[str, str]
+
+# One field of an item, as it was asked or said: text, a number, or a list of texts. None: nothing was said.
+Said = str | float | tuple[str, ...] | None
 
 
 class Purpose(Frozen):
@@ -140,16 +143,40 @@ class Answered(Frozen):
     slice: Slice = "held_out"
 
 
-class WordPair(Frozen):
-    """Two sentences that differ by the person only. gap: nats, positive when the stereotype is the likelier."""
+class OpenedItem(Frozen):
+    """One thing that was asked, for a reader to open: what was asked, and what each model made of it.
 
-    context_a: str
-    context_b: str
-    outcome: str
-    gap_before: float | None = None
-    gap_after: float | None = None
-    axis: str
-    language: str
+    Keys name the fields ('question', 'answer', 'gap'); the words and units of those that are known are the documents'.
+    before: None where there is no other model, or it was not asked.
+    """
+
+    id: str
+    group: dict[str, str] = Field(default_factory=dict)
+    asked: dict[str, Said] = Field(default_factory=dict)
+    before: dict[str, Said] | None = None
+    after: dict[str, Said] = Field(default_factory=dict)
+
+
+class Opened(Frozen):
+    """Items chosen by one rule. why: the rule's name in document/opened.py. total: how many the rule fits."""
+
+    why: str
+    total: int = Field(ge=0)
+    items: tuple[OpenedItem, ...]
+
+
+class SuiteEvidence(Frozen):
+    """What one suite shows beside its measures, which are found by its name: `bias.gap` is of the suite bias.
+
+    facts, facts_before: what the pictures and the names of public sets are from. rerun: command line.
+    """
+
+    name: str
+    opened: tuple[Opened, ...] = ()
+    facts: dict[str, Any] = Field(default_factory=dict)
+    facts_before: dict[str, Any] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    rerun: str | None = None
 
 
 class ReleaseFile(Frozen):
@@ -165,7 +192,65 @@ class Environment(Frozen):
     date: str | None = Field(default=None, description="ISO 8601, when the run ended")
 
 
-class Evidence(Frozen):
+class Numbers(Frozen):
+    """What was measured, before and after, and what each suite shows beside it."""
+
+    measures: tuple[Measure, ...] = ()
+    changes: tuple[Change, ...] = ()
+    suites: tuple[SuiteEvidence, ...] = ()
+
+    def measure(self, name: str, subject: str = "result", **group: str) -> Measure | None:
+        """The measure with exactly this name, subject and slice, or None."""
+        found = (m for m in self.measures if m.name == name and m.subject == subject and m.group == group)
+        return next(found, None)
+
+    def change(self, name: str, **group: str) -> Change | None:
+        """The before/after comparison with exactly this name and slice, or None."""
+        return next((c for c in self.changes if c.name == name and c.group == group), None)
+
+    def suite(self, name: str) -> SuiteEvidence:
+        """What the suite shows; nothing where it kept nothing."""
+        return next((suite for suite in self.suites if suite.name == name), SuiteEvidence(name=name))
+
+    def suite_names(self) -> list[str]:
+        """Every suite that was run or left a number, in their order."""
+        return list(dict.fromkeys([*(s.name for s in self.suites), *(m.name.split(".")[0] for m in self.measures)]))
+
+
+class Audited(Frozen):
+    """Who was audited. digest: of the weights, None where they are closed. command: what measures it again.
+
+    kind: model, endpoint or answers. left_out: {suite that could not run: why}.
+    """
+
+    title: str
+    kind: str = "model"
+    digest: str | None = None
+    seed: int | None = None
+    date: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    command: str | None = None
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        return self.kind in ("endpoint", "answers")
+
+
+class AuditEvidence(Numbers):
+    """An audit of one model, whose measures are of the subject 'result'; or of two, the first one being 'base'.
+
+    left_out: {suite: why the two could not be compared on it}.
+    """
+
+    audited: Audited
+    before: Audited | None = None
+    left_out: dict[str, str] = Field(default_factory=dict)
+    how_to_rerun: tuple[str, ...] = ()
+
+
+class Evidence(Numbers):
     """Everything the documents may say. Only name, version, purpose, base and verdict must be there."""
 
     name: str
@@ -176,29 +261,17 @@ class Evidence(Frozen):
     base: Base
     data: Data = Data()
     training: Training = Training()
-    measures: tuple[Measure, ...] = ()
-    changes: tuple[Change, ...] = ()
     gates: tuple[Gate, ...] = ()
     verdict: Verdict
     reasons: tuple[Text, ...] = ()
     parity: Parity = Parity()
     examples: tuple[Answered, ...] = ()
-    worst_pairs: tuple[WordPair, ...] = ()
     files: tuple[ReleaseFile, ...] = ()
     decisions: tuple[Text, ...] = ()
     how_to_verify: tuple[str, ...] = ("limpide verify . --key release.pub",)
     how_to_serve: tuple[str, ...] = ("limpide serve . --key release.pub",)
     how_to_rerun: tuple[str, ...] = ()
     environment: Environment = Environment()
-
-    def measure(self, name: str, subject: str = "result", **group: str) -> Measure | None:
-        """The measure with exactly this name, subject and slice, or None."""
-        found = (m for m in self.measures if m.name == name and m.subject == subject and m.group == group)
-        return next(found, None)
-
-    def change(self, name: str, **group: str) -> Change | None:
-        """The before/after comparison with exactly this name and slice, or None."""
-        return next((c for c in self.changes if c.name == name and c.group == group), None)
 
 
 def save_evidence(path: Path, evidence: Evidence) -> None:

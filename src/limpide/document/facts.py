@@ -67,7 +67,11 @@ def environment(evidence: Evidence, spoken: Language) -> Rows:
         (spoken.say("environment.machine"), record.machine or spoken.say("unknown")),
         (spoken.say("environment.seed"), spoken.say("unknown") if record.seed is None else str(record.seed)),
     ]
-    return rows + (list(record.versions.items()) or [(spoken.say("environment.versions"), spoken.say("unknown"))])
+    return rows + versions(record.versions, spoken)
+
+
+def versions(found: dict[str, str], spoken: Language) -> Rows:
+    return list(found.items()) or [(spoken.say("environment.versions"), spoken.say("unknown"))]
 
 
 def write_or_unknown(value: Any, spoken: Language, write: Any) -> str:

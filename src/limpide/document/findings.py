@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from limpide.core.measure import Change, Frozen, Measure
-from limpide.document.evidence import Evidence, Slice
+from limpide.document.evidence import AuditEvidence, Evidence, Numbers, Slice
 from limpide.document.language import Language
 
 Tone = Literal["good", "bad", "doubt", "plain"]
 FEW = 100  # below so many items the text itself warns that the number is uncertain
 NEAR_ZERO = 0.05  # a share of right answers on untaught topics whose whole interval is above it calls for a look
 RISE = 0.05  # of the fall of the held-out loss: a smaller rise afterwards is not worth a director's time
-SUITES = ("domain", "bias", "truth", "memorisation", "robustness", "refusal", "retention")
+SUITES = ("domain", "bias", "truth", "memorisation", "robustness", "refusal", "charter", "retention")
 WORST_FIRST = ("worse", "insufficient evidence", "no detectable change", "better")
 
 
@@ -92,9 +92,8 @@ def base(evidence: Evidence, language: Language) -> str:
         if record.licence
         else language.say("base.no_licence")
     )
-    known = (
-        language.say("base.unknown_count", len(record.unknowns)) if record.unknowns else language.say("base.no_list")
-    )
+    unknowns = len(record.unknowns)
+    known = language.say("base.unknown_count", unknowns) if unknowns else language.say("base.no_list")
     return f"{licence} {known}"
 
 
@@ -109,7 +108,7 @@ def share_of(measure: Measure, language: Language) -> str:
     return language.say("share_of", share=shown, right=round(right), total=measure.n)
 
 
-def learned(evidence: Evidence, language: Language) -> Finding:
+def learned(evidence: Numbers, language: Language) -> Finding:
     """Did it learn its job: domain accuracy on wordings it has not seen of topics it was taught."""
     found = evidence.measure("domain.accuracy", slice="held_out")
     after, before = usable(found), usable(evidence.measure("domain.accuracy", "base", slice="held_out"))
@@ -124,7 +123,7 @@ def learned(evidence: Evidence, language: Language) -> Finding:
     return Finding(sentence=f"{said} {language.say(f'learned.{word}')}", tone=tone_of(word))
 
 
-def unseen(evidence: Evidence, language: Language) -> str:
+def unseen(evidence: Numbers, language: Language) -> str:
     """Topics kept out of training: answers there are guesses, and should fail."""
     found = evidence.measure("domain.accuracy", slice="unseen")
     after, before = usable(found), usable(evidence.measure("domain.accuracy", "base", slice="unseen"))
@@ -177,7 +176,7 @@ def lean(measure: Measure) -> Literal["for", "against", "none", "unknown"]:
     return "for" if measure.low > 0 else "against" if measure.high < 0 else "none"
 
 
-def bias_groups(evidence: Evidence) -> list[dict[str, str]]:
+def bias_groups(evidence: Numbers) -> list[dict[str, str]]:
     """The finest slices with a signed gap (axis and language rather than axis alone), in the order measured."""
     return finest([m.group for m in evidence.measures if m.name == "bias.gap"])
 
@@ -188,19 +187,15 @@ def finest(groups: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return [g for g in once if not any(g.items() < other.items() for other in once)]
 
 
-def bias(evidence: Evidence, language: Language) -> Finding:
+def bias(evidence: Numbers, language: Language) -> Finding:
     """Which stereotypes the release favours, and whether adaptation moved them."""
     measures = [m for g in bias_groups(evidence) if (m := evidence.measure("bias.gap", **g)) is not None]
     if not any(usable(m) for m in measures):
         return Finding(sentence=missing(measures[0] if measures else None, language, "bias"), tone="doubt")
-    said = []
-    for side in ("for", "against", "none", "unknown"):
-        slices = [where(m.group, language) for m in measures if lean(m) == side]
-        if len(slices) == len(measures) > 1:
-            said.append(language.say(f"bias.lean.all.{side}"))
-        elif slices:
-            said.append(language.say(f"bias.lean.{side}", where=language.list(slices)))
+    said = leanings(measures, language)
     changes = bias_changes(evidence)
+    if not changes and isinstance(evidence, AuditEvidence):
+        return Finding(sentence=" ".join(said))
     if not changes:
         return Finding(sentence=" ".join([*said, language.say("bias.moved.absent")]), tone="doubt")
     said += moved(changes, language)
@@ -210,14 +205,26 @@ def bias(evidence: Evidence, language: Language) -> Finding:
     return Finding(sentence=" ".join(said), tone=tone_of(worst_verdict([*changes, *grown])))
 
 
-def bias_size_changes(evidence: Evidence) -> list[Change]:
+def leanings(measures: Sequence[Measure], language: Language) -> list[str]:
+    """Which side each slice of a signed gap is on, one sentence a side."""
+    said = []
+    for side in ("for", "against", "none", "unknown"):
+        slices = [where(m.group, language) for m in measures if lean(m) == side]
+        if len(slices) == len(measures) > 1:
+            said.append(language.say(f"bias.lean.all.{side}"))
+        elif slices:
+            said.append(language.say(f"bias.lean.{side}", where=language.list(slices)))
+    return said
+
+
+def bias_size_changes(evidence: Numbers) -> list[Change]:
     """Changes of the gap's size on the finest slices: gaps in both directions cancel in the signed mean, not here."""
     changes = [c for c in evidence.changes if c.name == "bias.absolute_gap"]
     fine = finest([c.group for c in changes])
     return [c for c in changes if c.group in fine]
 
 
-def bias_changes(evidence: Evidence) -> list[Change]:
+def bias_changes(evidence: Numbers) -> list[Change]:
     """Changes of the gap on the finest slices, and on any wider slice where it became worse."""
     changes = [c for c in evidence.changes if c.name == "bias.gap"]
     fine = finest([c.group for c in changes])
@@ -243,7 +250,7 @@ def worst_verdict(changes: Sequence[Change]) -> str:
 
 
 # --------------------------------------------------------------------------------------- what it kept, what it repeats
-def retention(evidence: Evidence, language: Language) -> Finding:
+def retention(evidence: Numbers, language: Language) -> Finding:
     """Did general language get worse: loss on ordinary text, before and after."""
     changes = retention_changes(evidence)
     if not changes:
@@ -255,7 +262,7 @@ def retention(evidence: Evidence, language: Language) -> Finding:
     return Finding(sentence=" ".join(said), tone=tone_of(worst_verdict(changes)))
 
 
-def retention_changes(evidence: Evidence) -> list[Change]:
+def retention_changes(evidence: Numbers) -> list[Change]:
     """Changes of the loss over the widest slices, and on any finer slice where it became worse."""
     changes = [c for c in evidence.changes if c.name == "retention.loss"]
     wide = widest(changes)
@@ -283,7 +290,7 @@ def _retained(change: Change, language: Language) -> str:
     return language.say(f"retention.{change.verdict}", on=on, **numbers)
 
 
-def memorisation(evidence: Evidence, language: Language) -> Finding:
+def memorisation(evidence: Numbers, language: Language) -> Finding:
     """Does it repeat its training answers, and did a planted secret leave a trace."""
     verbatim = evidence.measure("memorisation.verbatim")
     after = usable(verbatim)
@@ -371,11 +378,7 @@ def limits(evidence: Evidence, language: Language) -> list[str]:
         said.append(language.say("limits.one_run"))
     groups = bias_groups(evidence)
     if groups:
-        tested = {
-            key: language.join(dict.fromkeys(language.name(key, g[key]) for g in groups if key in g))
-            for key in ("axis", "language")
-        }
-        said.append(language.say("limits.bias", axes=tested["axis"], languages=tested["language"]))
+        said.append(bias_limits(groups, language))
     if any(m.name.startswith("memorisation.") and usable(m) for m in evidence.measures):
         said.append(language.say("limits.memorisation"))
     served = any(usable(m) for m in evidence.measures if m.subject not in ("base", "result"))
@@ -388,6 +391,10 @@ def limits(evidence: Evidence, language: Language) -> list[str]:
     return said
 
 
-def notes(evidence: Evidence) -> list[str]:
-    """What the measuring methods themselves say about their limits, each once."""
-    return list(dict.fromkeys(m.note for m in evidence.measures if m.note))
+def bias_limits(groups: Sequence[dict[str, str]], language: Language) -> str:
+    """Which groups of people, and which languages, bias was looked at for."""
+    tested = {
+        key: language.join(dict.fromkeys(language.name(key, g[key]) for g in groups if key in g))
+        for key in ("axis", "language")
+    }
+    return language.say("limits.bias", axes=tested["axis"], languages=tested["language"])

@@ -21,7 +21,7 @@ WORDS = Path(__file__).parent / "words"
 NARROW = "\u202f"  # narrow no-break space: French thousands, and before % ; ! ?
 NO_BREAK = "\u00a0"
 MINUS = "\u2212"
-BARE = ("rank", "count", "ratio", "perplexity")  # units that a reader needs no word for
+BARE = ("rank", "count", "ratio", "perplexity", "score", "squared probability")  # units that a reader needs no word for
 PER_TOKEN = ("nats per token", "nats per answer token", "nats/token", "nats/answer token")
 
 
@@ -246,8 +246,8 @@ def decimals(unit: str, values: Iterable[float]) -> int:
 
 
 def _spaced(text: str) -> str:
-    """French spacing: no line may break before : ; ! ? » or after «."""
-    text = re.sub(r" ([;!?])", NARROW + r"\1", text)
+    """French spacing: no line may break before : ; ! ? % » or after «."""
+    text = re.sub(r" ([;!?%])", NARROW + r"\1", text)
     text = re.sub(r" ([:»])", NO_BREAK + r"\1", text)
     return text.replace("« ", "«" + NO_BREAK)
 

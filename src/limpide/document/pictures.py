@@ -5,7 +5,7 @@ its text keeps its size. Positions down are percentages of the plot's height. No
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from limpide.core.measure import Frozen, Measure
@@ -42,7 +42,7 @@ class Bars(Frozen):
 
 
 class Gaps(Frozen):
-    """Values on both sides of zero, one row a slice, with the two or more marks of the slice."""
+    """Values on both sides of zero, or from zero on: one row a slice, with a mark for each model."""
 
     rows: tuple[tuple[str, tuple[Mark, ...]], ...]
     ticks: tuple[Tick, ...]
@@ -72,18 +72,7 @@ def role_of(subject: str) -> Role:
 
 def share_bars(measures: Sequence[Measure], language: Language) -> Bars | None:
     """Bars of shares, one a measure; None when no measure holds a number."""
-    marks = [
-        Mark(
-            label=subject_name(m.subject, language),
-            value=_with_range(m, language),
-            role=role_of(m.subject),
-            at=_percent(m.value),
-            low=None if m.low is None else _percent(m.low),
-            high=None if m.high is None else _percent(m.high),
-        )
-        for m in measures
-        if m.value is not None
-    ]
+    marks = [_mark(m, _percent, language) for m in measures if m.value is not None]
     ticks = tuple(Tick(at=100 * s, label=language.percent(s)) for s in (0.0, 0.25, 0.5, 0.75, 1.0))
     return Bars(marks=tuple(marks), ticks=ticks) if marks else None
 
@@ -101,23 +90,40 @@ def gap_rows(rows: Sequence[tuple[str, Sequence[Measure]]], language: Language) 
     def place(value: float) -> float:
         return round(EDGE + (100 - 2 * EDGE) * (value + reach) / (2 * reach), 2)
 
-    def mark(m: Measure) -> Mark:
-        assert m.value is not None
-        return Mark(
-            label=subject_name(m.subject, language),
-            value=_with_range(m, language),
-            role=role_of(m.subject),
-            at=place(m.value),
-            low=None if m.low is None else place(m.low),
-            high=None if m.high is None else place(m.high),
-        )
-
     count = round(reach / step)
     decimals = max(0, -math.floor(math.log10(step)))
     ticks = tuple(
         Tick(at=place(i * step), label=language.number(i * step, decimals, sign=True)) for i in range(-count, count + 1)
     )
-    return Gaps(rows=tuple((label, tuple(map(mark, ms))) for label, ms in kept), ticks=ticks, zero=place(0.0))
+    marked = tuple((label, tuple(_mark(m, place, language) for m in ms)) for label, ms in kept)
+    return Gaps(rows=marked, ticks=ticks, zero=place(0.0))
+
+
+def rows_from_zero(rows: Sequence[tuple[str, Sequence[Measure]]], language: Language) -> Gaps | None:
+    """Values from zero on, one row a slice, with the marks of each model; None without numbers, or where units differ.
+
+    Shares are on an axis from 0 to 100%.
+    """
+    kept = [(label, [m for m in measures if m.value is not None]) for label, measures in rows]
+    kept = [(label, measures) for label, measures in kept if measures]
+    ends = [x for _, ms in kept for m in ms for x in (m.value, m.low, m.high) if x is not None]
+    units = {m.unit for _, measures in kept for m in measures}
+    if len(units) != 1 or min(ends) < 0:
+        return None
+    share = units == {"share"}
+    step = 0.25 if share else nice_step(max([*ends, 1e-6]) / 4)
+    top = 1.0 if share else step * math.ceil(max([*ends, 1e-6]) / step)
+    decimals = max(0, -math.floor(math.log10(step)))
+
+    def place(value: float) -> float:
+        return round(EDGE + (100 - 2 * EDGE) * min(1.0, value / top), 2)
+
+    ticks = tuple(
+        Tick(at=place(k * step), label=language.percent(k * step) if share else language.number(k * step, decimals))
+        for k in range(round(top / step) + 1)
+    )
+    marked = tuple((label, tuple(_mark(m, place, language) for m in measures)) for label, measures in kept)
+    return Gaps(rows=marked, ticks=ticks, zero=place(0.0))
 
 
 def loss_curve(points: Sequence[LossPoint], best_epoch: float | None, language: Language) -> Curve | None:
@@ -170,8 +176,21 @@ def nice_step(rough: float) -> float:
     return next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
 
 
-def _percent(share: float | None) -> float:
-    return round(100 * min(1.0, max(0.0, share or 0.0)), 2)
+def _percent(share: float) -> float:
+    return round(100 * min(1.0, max(0.0, share)), 2)
+
+
+def _mark(measure: Measure, place: Callable[[float], float], language: Language) -> Mark:
+    """place: where a value is, in percent of the width."""
+    assert measure.value is not None
+    return Mark(
+        label=subject_name(measure.subject, language),
+        value=_with_range(measure, language),
+        role=role_of(measure.subject),
+        at=place(measure.value),
+        low=None if measure.low is None else place(measure.low),
+        high=None if measure.high is None else place(measure.high),
+    )
 
 
 def _with_range(measure: Measure, language: Language) -> str:

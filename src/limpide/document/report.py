@@ -4,6 +4,7 @@ One HTML file with its style and pictures inside: no script, no request, a polic
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from limpide.document import facts, findings, pictures, tables
-from limpide.document.evidence import Answered, Evidence, Slice
+from limpide.document import facts, findings, pictures, suites, tables
+from limpide.document.evidence import Answered, Evidence
 from limpide.document.language import Language, language
 from limpide.document.tiles import but, tiles
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 10  # examples on the page
 SHOWN_UNSEEN = 3
+# Of a release; sections of other suites that were measured stand after that of bias.
 SECTIONS = (
     "what", "job", "training", "bias", "kept", "memory", "served", "data",
     "gates", "examples", "base", "limits", "verify", "files", "environment",
 )  # fmt: skip
+SUITES = ("domain", "bias", "retention", "memorisation")  # shown, measured or not
 
 
 def report_name(evidence: Evidence, code: str) -> str:
@@ -32,12 +35,13 @@ def report_name(evidence: Evidence, code: str) -> str:
 def report(evidence: Evidence, code: str) -> str:
     """The page in language `code`. The same evidence gives the same bytes."""
     spoken = language(code)
-    return _environment().get_template("report.html.jinja").render(view(evidence, spoken))
+    return environment().get_template("report.html.jinja").render(view(evidence, spoken))
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates that escape every value."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -45,49 +49,46 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["breakable"] = breakable
-    return environment
+    made.filters["breakable"] = breakable
+    return made
 
 
 def breakable(identifier: str) -> Markup:
     """An identifier that may break before a bracket and after a comma, never inside a word."""
-    return Markup("<wbr>").join(re.split(r"(?=\[)|(?<=,)|(?<=\.)(?=[a-z])", identifier))
+    return Markup("<wbr>").join(re.split(r"(?=[\[(])|(?<=[,=+])|(?<=\.)(?=[a-z])", identifier))
 
 
 def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
     """Everything the template shows, as plain text and records."""
-    columns = tables.subjects(evidence.measures) or ["base", "result"]
     codes = dict.fromkeys(c for c in evidence.report_languages if c != spoken.code)
+    measured = {name: suites.section(name, evidence, spoken) for name in suites.ordered(evidence.suite_names())}
+    parts = [measured.get(name) or suites.section(name, evidence, spoken) for name in SUITES]
+    others = [part for name, part in measured.items() if name not in SUITES]
     return {
         "e": evidence,
         "l": spoken,
+        "kind": "title",
+        "heading": f"{evidence.name} {evidence.version}",
+        "date": evidence.environment.date,
         "others": [(c, report_name(evidence, c)) for c in codes],
-        "sections": SECTIONS,
+        "contents": contents(others, spoken),
+        "parts": {part.id: part for part in parts},
+        "others_measured": others,
         "verdict": findings.verdict(evidence, spoken),
         "reasons": tables.reasons(evidence, spoken),
         "but": but(evidence, spoken),
         "tiles": tiles(evidence, spoken),
         "say": sentences(evidence, spoken),
         "languages": spoken.join(spoken.name("language", c) for c in evidence.languages) or spoken.say("not_declared"),
-        "columns": [pictures.subject_name(s, spoken) for s in columns],
-        "tables": {
-            "domain": tables.compared(evidence, spoken, "domain.", columns),
-            "bias": tables.compared(evidence, spoken, "bias.", columns),
-            "retention": tables.compared(evidence, spoken, "retention.", columns),
-            "memorisation": tables.compared(evidence, spoken, "memorisation.", columns),
-            "parity": tables.parity_rows(evidence, spoken),
-            "gates": tables.gate_rows(evidence, spoken),
-        },
-        "pictures": drawn(evidence, spoken, columns),
+        "tables": {"parity": tables.parity_rows(evidence, spoken), "gates": tables.gate_rows(evidence, spoken)},
+        "pictures": {"losses": pictures.loss_curve(evidence.training.losses, evidence.training.best_epoch, spoken)},
         "loss_words": {k: spoken.say(f"picture.losses.{k}") for k in ("train", "held_out", "kept")},
-        "pairs": word_pairs(evidence, spoken),
         "examples": {part: chosen(evidence, part) for part in ("held_out", "unseen")},
         "training": facts.training(evidence, spoken),
         "data": facts.data(evidence, spoken),
         "base": facts.base(evidence, spoken),
         "environment": facts.environment(evidence, spoken),
         "limits": findings.limits(evidence, spoken),
-        "notes": findings.notes(evidence),
         "commands": [
             (spoken.say("verify.check"), evidence.how_to_verify),
             (spoken.say("verify.serve"), evidence.how_to_serve),
@@ -96,18 +97,20 @@ def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
     }
 
 
+def contents(others: Sequence[suites.Section], spoken: Language) -> list[tuple[str, str]]:
+    """(anchor, title) of each section."""
+    made = [(name, spoken.say(f"section.{name}")) for name in SECTIONS]
+    after = SECTIONS.index("bias") + 1
+    return [*made[:after], *((part.id, part.title) for part in others), *made[after:]]
+
+
 def sentences(evidence: Evidence, spoken: Language) -> dict[str, Any]:
     """The first sentence of each section."""
     total = sum(file.bytes for file in evidence.files)
     known = bool(evidence.environment.versions) and evidence.environment.seed is not None
     return {
         "what": findings.what_it_is(evidence, spoken),
-        "learned": findings.learned(evidence, spoken),
-        "unseen": findings.unseen(evidence, spoken),
         "training": findings.training(evidence, spoken),
-        "bias": findings.bias(evidence, spoken),
-        "retention": findings.retention(evidence, spoken),
-        "memorisation": findings.memorisation(evidence, spoken),
         "parity": findings.parity(evidence, spoken),
         "data": findings.data(evidence, spoken),
         "gates": findings.gates(evidence, spoken),
@@ -121,40 +124,7 @@ def sentences(evidence: Evidence, spoken: Language) -> dict[str, Any]:
     }
 
 
-def drawn(evidence: Evidence, spoken: Language, columns: list[str]) -> dict[str, Any]:
-    def shares(part: Slice) -> pictures.Bars | None:
-        found = [evidence.measure("domain.accuracy", subject, slice=part) for subject in columns]
-        return pictures.share_bars([m for m in found if m is not None], spoken)
-
-    gaps = [
-        (findings.where(group, spoken), [m for s in columns if (m := evidence.measure("bias.gap", s, **group))])
-        for group in findings.bias_groups(evidence)
-    ]
-    losses = pictures.loss_curve(evidence.training.losses, evidence.training.best_epoch, spoken)
-    return {
-        "job": shares("held_out"),
-        "unseen": shares("unseen"),
-        "bias": pictures.gap_rows(gaps, spoken),
-        "losses": losses,
-    }
-
-
 def chosen(evidence: Evidence, part: str) -> list[Answered]:
     """The first examples of a slice, in the order of the evidence: none is picked for looking good."""
     limit = SHOWN if part == "held_out" else SHOWN_UNSEEN
     return [e for e in evidence.examples if e.slice == part][:limit]
-
-
-def word_pairs(evidence: Evidence, spoken: Language) -> list[dict[str, str]]:
-    """Pairs of sentences that differ by the person, with their gaps."""
-    return [
-        {
-            "first": f"{pair.context_a}{pair.outcome}",
-            "second": f"{pair.context_b}{pair.outcome}",
-            "where": findings.where({"axis": pair.axis, "language": pair.language}, spoken),
-            "language": pair.language,
-            "before": facts.write_or_unknown(pair.gap_before, spoken, lambda v: spoken.number(v, 2, sign=True)),
-            "after": facts.write_or_unknown(pair.gap_after, spoken, lambda v: spoken.number(v, 2, sign=True)),
-        }
-        for pair in evidence.worst_pairs
-    ]

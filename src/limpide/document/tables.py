@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from limpide.core.measure import Change, Frozen, Measure
-from limpide.document.evidence import Evidence, Text
+from limpide.document.evidence import Evidence, Numbers, Text
 from limpide.document.findings import Tone, tone_of, usable, where
 from limpide.document.language import Language
 from limpide.document.pictures import subject_name
@@ -74,7 +74,7 @@ def subjects(measures: Sequence[Measure]) -> list[str]:
     return first + [s for s in found if s not in first]
 
 
-def compared(evidence: Evidence, language: Language, prefix: str, columns: Sequence[str]) -> list[Compared]:
+def compared(evidence: Numbers, language: Language, prefix: str, columns: Sequence[str]) -> list[Compared]:
     """A row for each quantity whose name starts with `prefix`, a cell for each of the models in `columns`."""
     measures = [m for m in evidence.measures if m.name.startswith(prefix)]
     keys = list(dict.fromkeys((m.name, tuple(sorted(m.group.items()))) for m in measures))
@@ -111,7 +111,7 @@ def change_word(change: Change | None, language: Language) -> tuple[str, Tone]:
     return language.say(f"word.{change.verdict}"), tone_of(change.verdict)
 
 
-def measured(evidence: Evidence, language: Language) -> list[Measured]:
+def measured(evidence: Numbers, language: Language) -> list[Measured]:
     """One row a measure, in the order of the evidence."""
     return [
         Measured(

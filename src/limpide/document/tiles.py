@@ -1,6 +1,7 @@
 """The four key numbers under the banner of the report."""
 
 from limpide.core.measure import Frozen
+from limpide.document import leads
 from limpide.document.evidence import Evidence
 from limpide.document.findings import (
     Tone,
@@ -34,6 +35,9 @@ def tiles(evidence: Evidence, language: Language) -> list[Tile]:
 def but(evidence: Evidence, language: Language) -> str | None:
     """For a model that may be released: the key figures that got worse all the same, so that no one misses them."""
     worse = [tile.label for tile in tiles(evidence, language) if tile.tone == "bad"]
+    for suite in evidence.suite_names():
+        if suite not in leads.RELEASE and leads.lead(suite, evidence, language).tone == "bad":
+            worse.append(language.name("suite", suite))
     if evidence.verdict != "ship" or not worse:
         return None
     return language.say("verdict.ship.but", what=language.list(worse))

@@ -1,8 +1,7 @@
 """How many tokens of a prefix tree are computed at once: what processors multiply well, and what memory holds.
 
 More tokens at once use a processor better up to a point; beyond it they only add attention between branches that do
-not see each other. `make bench-audit` sweeps the number and prints the rates; docs/decisions/0008 says why it is not
-measured in every run.
+not see each other. docs/log.md has the sweep; docs/decisions/0008 says why it is not measured in every run.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from limpide.models.families.registry import plain
 if TYPE_CHECKING:
     from limpide.models.model import Model
 
-BEST = 256  # fastest, or within 3 % of it, on every size swept
+BEST = 256  # the fastest, or within 2 % of it, in the sweep
 SMALLEST = 32
 SHARE_OF_MEMORY = 0.1  # of what is free, for the activations of one pack
 COPIES = 24  # activations of a layer's inner width held at once for a token, generously

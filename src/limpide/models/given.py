@@ -98,7 +98,7 @@ class Given:
             f"{self.path.name} has no answer to {len(missing)} of the {asked} questions: {names}",
             received=f"{len(self.rows)} rows",
             expected=f"one row for each question, found by its '{ID}'",
-            remedy=f"get the questions with: limpide audit {suite} --questions questions.jsonl",
+            remedy=f"get the questions with: limpide audit {suite} --write-questions questions.jsonl",
         )
 
     def facts(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def answers_of(given: Given) -> dict[str, str]:
             f"{given.path.name} has no field '{ID}', so its answers cannot be matched with the questions."
             f"{nearest(ID, columns)}",
             received=", ".join(columns),
-            remedy=f"get the questions and their ids with: limpide audit {given.suite} --questions questions.jsonl",
+            remedy=f"get questions with their ids: limpide audit {given.suite} --write-questions questions.jsonl",
         )
     if faults:
         raise too_many(

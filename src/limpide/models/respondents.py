@@ -121,7 +121,9 @@ class Opened:
         return generation.sample(self.model, [a.messages for a in asked], sampling, progress, self.cache)
 
     def facts(self) -> dict[str, Any]:
-        return {"scoring": self.records} if self.records else {}
+        """Of what was scored since the last time: one opened model serves several suites."""
+        records, self.records = self.records, []
+        return {"scoring": records} if records else {}
 
 
 def open_respondent(folder: Path, precision: Literal["float32", "bfloat16", "fast"], *, fresh: bool = False) -> Opened:

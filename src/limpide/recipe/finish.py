@@ -55,11 +55,12 @@ def _write_evidence(building: Path, plan: Plan, workspace: Workspace) -> None:
     files.write_json(building / "evidence" / "parity.json", evidence.parity.model_dump(mode="json"))
     files.write_json(building / "recipe.lock.json", lock(plan, evidence))
     files.write_bytes(building / "recipe.yaml", plan.text)
-    for step in plan.steps:
-        items = workspace.done(step) / "items.jsonl"
-        if items.is_file():
-            name = step.name.removeprefix("audit-")
-            files.write_bytes(building / "evidence" / "items" / f"{name}.jsonl", items.read_bytes())
+    for step in plan.steps:  # specs too: with both, `limpide compare` computes changes between releases
+        for kept, suffix in (("items.jsonl", ".jsonl"), ("specs.json", ".specs.json")):
+            file = workspace.done(step) / kept
+            if file.is_file():
+                name = step.name.removeprefix("audit-")
+                files.write_bytes(building / "evidence" / "items" / f"{name}{suffix}", file.read_bytes())
     save_evidence(building / WRITTEN, evidence)
 
 

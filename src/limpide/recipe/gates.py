@@ -4,6 +4,14 @@ domain.accuracy improves
 bias.gender.gap does not worsen
 retention.loss worsens by less than 2%
 domain.accuracy is above 90%          memorisation.verbatim is below 0.5
+
+Several gates on one quantity: of four slices that training left as they were, one looks better by chance in one run of
+ten (four tests, each wrong on the good side at 2.5 %). So gates that claim a benefit ('improves') are corrected by Holm
+over all the slices of the quantity that the recipe claims it of. Gates that protect ('does not worsen') are judged one
+by one: corrected, harm to one group would need the stronger proof the more groups are looked after, and a 'worse' could
+become a pass. They fail for nothing a little more often instead. A limit ('worsens by less than') passes only when the
+whole interval is within it, and a level when the interval is above or below it: there the doubt is on the safe side
+already, and all gates must pass. See docs/decisions/0009-holm-in-gates.md.
 """
 
 import re
@@ -11,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from limpide.audit.compare import holm_adjusted
 from limpide.core.errors import RecipeError
 from limpide.core.measure import Change, Measure
 
@@ -21,6 +30,7 @@ GRAMMAR = re.compile(
     r"(?:(?P<plain>improves|does not worsen)|"
     r"(?P<limited>worsens by less than|is above|is below)\s+(?P<number>-?\d+(?:\.\d+)?)\s*(?P<percent>%)?)$"
 )
+WHOLE: tuple[set[str], ...] = (set(), {"held_out"})  # slice values of what a gate without slices is about
 EXAMPLES = "domain.accuracy improves · bias.gender.gap does not worsen · retention.loss worsens by less than 2%"
 
 
@@ -53,11 +63,26 @@ def parse_gate(text: str) -> Gate:
     return Gate(text, tuple(found["metric"].split(".")), rule, limit, bool(found["percent"]))
 
 
+def judge_all(gates: Sequence[Gate], changes: Sequence[Change], results: Sequence[Measure]) -> list[Judged]:
+    """The verdicts on all gates of a recipe, in their order: 'improves' after Holm, where it is said of several slices.
+
+    The sentence of a corrected gate says over how many slices ("Holm over 2"). Source: Holm 1979.
+    """
+    claims = [gate for gate in gates if gate.rule == "improves"]
+    corrected: dict[str, Change] = {}
+    for quantity in {(gate.metric[0], gate.metric[-1]) for gate in claims}:
+        family = [_change(gate, changes) for gate in claims if (gate.metric[0], gate.metric[-1]) == quantity]
+        once = {change.label: change for change in family if change is not None}
+        corrected |= {change.label: change for change in holm_adjusted(list(once.values()))}
+    claimed = [corrected.get(change.label, change) for change in changes]
+    return [judge(gate, claimed if gate.rule == "improves" else changes, results) for gate in gates]
+
+
 def judge(gate: Gate, changes: Sequence[Change], results: Sequence[Measure]) -> Judged:
-    """The verdict on one gate. A metric that was not measured is 'insufficient evidence'."""
+    """The verdict on one gate alone. A metric that was not measured is 'insufficient evidence'."""
     if gate.rule in ("is above", "is below"):
         return _judge_level(gate, results)
-    change = next((c for c in changes if _matches(gate.metric, c.name, c.group)), None)
+    change = _change(gate, changes)
     if change is None or change.verdict == "insufficient evidence":
         why = "it was not measured on both models" if change is None else change.sentence
         return Judged(gate.text, "insufficient evidence", f"{'.'.join(gate.metric)} cannot be judged: {why}")
@@ -110,10 +135,14 @@ def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
     return Judged(gate.text, "pass" if sure else "insufficient evidence" if likely else "fail", sentence)
 
 
+def _change(gate: Gate, changes: Sequence[Change]) -> Change | None:
+    return next((c for c in changes if _matches(gate.metric, c.name, c.group)), None)
+
+
 def _matches(metric: tuple[str, ...], name: str, group: dict[str, str]) -> bool:
     """bias.gender.gap is bias.gap in the slice gender; without slices, the whole, or the held-out split of domain."""
     if (metric[0], metric[-1]) != tuple(name.split(".", 1)):
         return False
     slices = set(metric[1:-1])
     values = set(group.values())
-    return values == slices or (not slices and values == {"held_out"})
+    return values == slices if slices else values in WHOLE

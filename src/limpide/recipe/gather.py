@@ -1,12 +1,12 @@
 """From the folders of finished steps to the one record that card and report are written from."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from limpide.core import catalogue, files
+from limpide.core import files
 from limpide.core.measure import Change, Measure
 from limpide.core.operation import Result
 from limpide.document.evidence import (
@@ -22,18 +22,19 @@ from limpide.document.evidence import (
     ParityCheck,
     Purpose,
     ReleaseFile,
+    SuiteEvidence,
     Training,
     Verdict,
-    WordPair,
 )
+from limpide.document.read import suite_evidence
 from limpide.models.families.registry import family_of
 from limpide.models.passport import passport
-from limpide.recipe.gates import Judged, judge, parse_gate
+from limpide.recipe.gates import Judged, judge_all, parse_gate
 from limpide.recipe.plan import Plan
 from limpide.recipe.run import Workspace
+from limpide.recipe.schema import FILES
 
 EXAMPLES_SHOWN = 10
-PAIRS_SHOWN = 10
 
 
 class Found:
@@ -71,7 +72,8 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
     found = Found(plan, workspace)
     recipe = plan.recipe
     measures, changes = found.measures(), found.changes()
-    judged = [judge(parse_gate(g), changes, [m for m in measures if m.subject != "base"]) for g in recipe.gates]
+    gates = [parse_gate(text) for text in recipe.gates]
+    judged = judge_all(gates, changes, [m for m in measures if m.subject != "base"])
     parity = _parity(found)
     verdict, reasons = decide(judged, parity)
     return Evidence(
@@ -90,7 +92,7 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
         reasons=tuple(reasons),
         parity=parity,
         examples=tuple(_examples(found)),
-        worst_pairs=tuple(_pairs(found)),
+        suites=tuple(_suites(found)),
         files=_files(found),
         decisions=_decisions(plan),
         how_to_rerun=(f"limpide run {plan.path.name}",),
@@ -206,22 +208,20 @@ def _examples(found: Found) -> list[Answered]:
     return [*shown_wrong, *right[: EXAMPLES_SHOWN - few - len(shown_wrong)], *unseen[:few]]
 
 
-def _pairs(found: Found) -> list[WordPair]:
-    """The pairs with the largest gap in the result."""
-    before = {item["id"]: item for item in found.items("audit-base-bias")}
-    items = sorted(found.items("audit-result-bias"), key=lambda i: -abs(i["metric"]["gap"]))[:PAIRS_SHOWN]
-    return [
-        WordPair(
-            context_a=item["stereotyped"],
-            context_b=item["other"],
-            outcome=item["outcome"],
-            gap_before=before[item["id"]]["metric"]["gap"] if item["id"] in before else None,
-            gap_after=item["metric"]["gap"],
-            axis=item["group"]["axis"],
-            language=item["group"]["language"],
+def _suites(found: Found) -> Iterator[SuiteEvidence]:
+    """What each suite of the recipe shows beside its measures."""
+    for suite in dict.fromkeys(found.plan.recipe.audit.suites):
+        base, result = f"audit-base-{suite}", f"audit-result-{suite}"
+        made = found.result(result)
+        yield suite_evidence(
+            suite,
+            found.items(result),
+            found.facts(result),
+            before=found.items(base),
+            facts_before=found.facts(base),
+            warnings=made.warnings if made else (),
+            rerun=f"limpide run {found.plan.path.name}",
         )
-        for item in items
-    ]
 
 
 def _files(found: Found) -> tuple[ReleaseFile, ...]:
@@ -239,6 +239,7 @@ def _decisions(plan: Plan) -> tuple[str, ...]:
     decisions = [f"Personal data in the examples: {policy}."]
     decisions += [f"Gate chosen: {gate}." for gate in recipe.gates]
     decisions += [f"Use excluded: {use}" for use in recipe.purpose.excluded]
-    skipped = [s for s in catalogue.suites() if s not in recipe.audit.suites]
+    able = [s for s, keys in FILES.items() if all(getattr(recipe.data, key) is not None for key in keys)]
+    skipped = [s for s in able if s not in recipe.audit.suites]
     decisions += [f"Suite left out of the audit: {suite}." for suite in skipped]
     return tuple(decisions)

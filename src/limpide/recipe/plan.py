@@ -122,7 +122,9 @@ class _Maker:
         """The data section with paths made absolute, and the digest of each file it reads kept."""
         from limpide.data import prepare
 
-        located = data.model_copy(update={"examples": tuple(folder / file for file in data.examples)})
+        charter = None if data.charter is None else folder / data.charter
+        examples = tuple(folder / file for file in data.examples)
+        located = data.model_copy(update={"examples": examples, "charter": charter})
         for file in prepare.inputs(located):
             self.data_files[str(file)] = digests.of_file(file) if file.is_file() else "missing"
         return located
@@ -156,6 +158,7 @@ class _Maker:
         values = settings.model_dump(mode="json")
         if files is not None:
             values.pop("examples", None)  # a file moved to another folder is the same file
+            values["charter"] = values.get("charter") is not None
         key = digests.of_value(
             {
                 "operation": [operation.name, operation.version],

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, StringConstraints, create_model
+from pydantic import Field, StringConstraints, create_model, model_validator
 
 from limpide.core import catalogue
 from limpide.core.operation import Settings
@@ -11,6 +11,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_le
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+){0,2}([.-][a-z0-9.-]+)?$")]
 Language = Literal["en", "fr"]
 SUITES = tuple(catalogue.suites())
+FILES = {suite: catalogue.find(f"audit.{suite}").needs_data for suite in SUITES}  # keys of `data` that a suite reads
+DEFAULT_SUITES = tuple(suite for suite in SUITES if not FILES[suite])
 
 
 class Purpose(Settings):
@@ -39,7 +41,10 @@ def _audit_section() -> type[Settings]:
     fields: dict[str, Any] = {
         "suites": (
             tuple[Literal[SUITES], ...],  # type: ignore[valid-type]  # the names come from the catalogue
-            Field(SUITES, description="what is measured, on the base and on the result"),
+            Field(
+                DEFAULT_SUITES,
+                description="what is measured, on the base and on the result; charter too where data.charter is given",
+            ),
         ),
         "languages": (tuple[Language, ...], Field(("en", "fr"), min_length=1, description="languages of the probes")),
     }
@@ -68,6 +73,17 @@ class RecipeBase(Settings):
         (), description="rules that the release must pass, for example: domain.accuracy improves"
     )
     release: Release = Field(default_factory=lambda: Release(), description="signing, approval, documents")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measured_by_what_is_given(cls, values: Any) -> Any:
+        """A recipe that gives a suite's file and does not choose its suites runs that suite too."""
+        data, audit = (values.get(key, {}) if isinstance(values, dict) else None for key in ("data", "audit"))
+        if not isinstance(data, dict) or not isinstance(audit, dict) or "suites" in audit:
+            return values
+        given = {suite for suite, keys in FILES.items() if keys and all(data.get(key) is not None for key in keys)}
+        suites = [suite for suite in SUITES if suite in {*DEFAULT_SUITES, *given}]
+        return {**values, "audit": {**audit, "suites": suites}} if given else values
 
 
 Recipe = create_model(

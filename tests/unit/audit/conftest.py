@@ -13,30 +13,50 @@ from limpide.data.examples import Example, Message, save_examples
 
 @dataclass
 class FakeModel:
-    """likelihood: (context, continuation) → nats, for the whole continuation. answer: last question → text."""
+    """likelihood: (context, continuation) → nats, for the whole continuation. answer: last question → text.
+
+    greedy: (context, continuation) → whether each token was the most likely one.
+    """
 
     likelihood: Callable[[Any, Any], float] = lambda context, continuation: -2.0
     answer: Callable[[str], str] = lambda question: ""
+    greedy: Callable[[Any, Any], bool] = lambda context, continuation: False
     digest: str = "fake"
     kind: str = "decoder"
+    precision: str = "float32"
     asked: list[Any] = field(default_factory=list)
     allowed: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Closed:
+    """A respondent whose weights are closed: it answers, and tells no likelihood. say: last question → text."""
+
+    say: Callable[[str], str] = lambda question: ""
+    title: str = "closed"
+    digest: None = None
+    kind: str = "endpoint"
+    can: frozenset[str] = frozenset({"generates", "samples"})
+
+    def answer(self, asked, max_new_tokens, progress):
+        return [self.say(one.messages[-1].content) for one in asked]
+
+    def facts(self):
+        return {"sent": "everything"}
 
 
 @pytest.fixture
 def fake(monkeypatch):
     """The model that every audit of this test opens. An answer has as many tokens as words, and one that ends it."""
-    from limpide.models import generation, model, prompt, requests, scoring
+    from limpide.models import generation, model, prompt, requests, respondents
 
     fake = FakeModel()
 
-    def score(opened, asked, progress=None):
-        opened.asked += asked
-        return [
-            requests.Score(r.id, opened.likelihood(r.context, r.continuation), _tokens(r), False, ()) for r in asked
-        ]
+    def score(opened, asked, progress=None, compared=None):
+        opened.model.asked += asked
+        return [_score(opened.model, r) for r in asked]
 
-    def generate(opened, prompts, *, max_new_tokens, progress=None):
+    def generate(opened, prompts, *, max_new_tokens, progress=None, cache=None):
         opened.allowed.append(max_new_tokens)
         return [opened.answer(messages[-1].content) for messages in prompts]
 
@@ -44,10 +64,19 @@ def fake(monkeypatch):
         return requests.Request(example.id, (example.prompt[-1].content,), (*example.answer.split(), "end"))
 
     monkeypatch.setattr(model, "open_model", lambda folder, *, precision="float32", adapter=None: fake)
-    monkeypatch.setattr(scoring, "score", score)
+    monkeypatch.setattr(respondents.Opened, "score", score)
     monkeypatch.setattr(generation, "generate", generate)
     monkeypatch.setattr(prompt, "answer_request", answer_request)
     return fake
+
+
+def _score(opened, request):
+    """Each token is as likely as the others."""
+    from limpide.models.requests import Score
+
+    text = request.context, request.continuation
+    nats, count = opened.likelihood(*text), _tokens(request)
+    return Score(request.id, nats, count, opened.greedy(*text), (nats / count,) * count)
 
 
 def _tokens(request):
@@ -67,10 +96,11 @@ def write_data(folder: Path, train=(), held_out=(), unseen=()) -> Path:
     return folder
 
 
-def audit(operation, out: Path, data: Path | None = None, label="base", seed=0, **settings):
+def audit(operation, out: Path, data: Path | None = None, label="base", seed=0, respondent=None, **settings):
     """Run an operation as the recipe does, and save its result. Returns the result."""
     out.mkdir(parents=True, exist_ok=True)
-    subject = Subject(out=out, inputs={"data": data} if data else {}, model=out, label=label, seed=seed)
+    inputs = {"data": data} if data else {}
+    subject = Subject(out=out, inputs=inputs, model=out, label=label, seed=seed, respondent=respondent)
     from limpide.core.progress import Quiet
 
     result = operation.run(subject, operation.settings(**settings), Quiet())
@@ -87,4 +117,4 @@ def tools():
     """The helpers above, for tests in any import mode."""
     from types import SimpleNamespace
 
-    return SimpleNamespace(example=example, write_data=write_data, audit=audit, by_label=by_label)
+    return SimpleNamespace(example=example, write_data=write_data, audit=audit, by_label=by_label, closed=Closed)

@@ -1,20 +1,24 @@
 import math
-from typing import get_args
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from limpide.audit.bias import BiasSettings, operation, read_cases
+from limpide.audit.bias import AXES, BiasSettings, operation, read_cases
 from limpide.core import files
 from limpide.core.errors import LimpideError
+from limpide.core.operation import Subject
+from limpide.core.progress import Quiet
+
+TWO = {"axes": ("gender", "origin")}  # enough axes to see that a bias is found in one and not in the other
 
 
 def planted(gap, noise=0.05, axis="gender"):
     """A model that gives every stereotyped context of one axis `gap` nats more, with noise around."""
     random = np.random.default_rng(0)
     values = {}
-    for case in read_cases(BiasSettings()):
+    for case in read_cases(BiasSettings(**TWO)):
         extra = gap if case.axis == axis else 0.0
         values[case.stereotyped, case.outcome] = -4 + extra + random.normal() * noise
         values[case.other, case.outcome] = -4 + random.normal() * noise
@@ -23,7 +27,7 @@ def planted(gap, noise=0.05, axis="gender"):
 
 def test_a_planted_bias_is_found_where_it_is_and_nowhere_else(tmp_path, fake, tools):
     fake.likelihood = planted(0.4)
-    found = tools.by_label(tools.audit(operation, tmp_path / "out"))
+    found = tools.by_label(tools.audit(operation, tmp_path / "out", **TWO))
     gap = found["bias.gap[axis=gender]"]
     assert gap.low < 0.4 < gap.high
     assert gap.low > 0.35
@@ -38,14 +42,14 @@ def test_a_planted_bias_is_found_where_it_is_and_nowhere_else(tmp_path, fake, to
 
 def test_a_bias_against_the_stereotype_is_below_zero(tmp_path, fake, tools):
     fake.likelihood = planted(-0.4)
-    found = tools.by_label(tools.audit(operation, tmp_path / "out"))
+    found = tools.by_label(tools.audit(operation, tmp_path / "out", **TWO))
     assert found["bias.gap[axis=gender]"].high < 0
     assert found["bias.absolute_gap[axis=gender]"].value > 0.35
 
 
 def test_a_model_blind_to_persons_has_no_gap_at_all(tmp_path, fake, tools):
     fake.likelihood = lambda context, continuation: -float(len(continuation))
-    for measure in tools.audit(operation, tmp_path / "out").measures:
+    for measure in tools.audit(operation, tmp_path / "out", **TWO).measures:
         assert measure.value == 0.0
 
 
@@ -54,6 +58,7 @@ def test_items_are_clustered_by_template_and_show_both_contexts(tmp_path, fake, 
     items = files.read_jsonl(tmp_path / "out" / "items.jsonl")
     templates = {item["cluster"] for item in items}
     assert len(items) == result.facts["cases"] == 8 * len(templates)
+    assert len(templates) >= 40
     first = items[0]
     assert first["stereotyped"] != first["other"]
     assert first["outcome"].startswith(" ")
@@ -66,7 +71,7 @@ def test_items_are_clustered_by_template_and_show_both_contexts(tmp_path, fake, 
 
 
 def test_no_request_is_scored_twice(tmp_path, fake, tools):
-    tools.audit(operation, tmp_path / "out")
+    tools.audit(operation, tmp_path / "out", axes=("religion",))
     asked = [(request.context, request.continuation) for request in fake.asked]
     assert len(asked) == len(set(asked))
 
@@ -78,19 +83,46 @@ def test_the_method_names_axes_languages_and_templates(tmp_path, fake, tools):
     assert "nearer zero" in {m.better for m in result.measures if m.name == "bias.gap"}
 
 
-def test_choices_are_the_shipped_ones():
+def test_every_axis_and_language_is_shipped_with_enough():
+    """40 templates give an interval, 300 cases an axis; each id names one thing."""
     cases = read_cases(BiasSettings())
-    for name, seen in (("axes", {c.axis for c in cases}), ("languages", {c.language for c in cases})):
-        annotation = BiasSettings.model_fields[name].annotation
-        assert set(get_args(get_args(annotation)[0])) == seen
-    per_slice = {(c.axis, c.language): set() for c in cases}
-    for case in cases:
-        per_slice[case.axis, case.language].add(case.template)
-    assert min(map(len, per_slice.values())) >= 30  # enough templates for an interval
+    assert len({case.id for case in cases}) == len(cases)
+    assert {case.axis for case in cases} == set(AXES)
+    assert len(AXES) == 6
+    for axis in AXES:
+        assert sum(case.axis == axis for case in cases) >= 300
+        for language in ("en", "fr"):
+            chosen = [case for case in cases if (case.axis, case.language) == (axis, language)]
+            assert len({case.template for case in chosen}) >= 40
+            assert all(case.template.startswith(f"{axis}-{language}-") for case in chosen)
+            assert all(case.stereotyped != case.other and case.outcome.startswith(" ") for case in chosen)
+
+
+def test_a_template_is_filled_with_the_pairs_that_have_its_group():
+    """Religion has three minorities: a sentence about one of them says nothing with another."""
+    cases = read_cases(BiasSettings(axes=("religion",), languages=("en",)))
+    about = {case.group for case in cases}
+    assert {"muslim", "jewish", "atheist"} <= about
+    jewish = [case for case in cases if case.group == "jewish"]
+    assert all("Jewish" in case.stereotyped for case in jewish)
+    assert not any("Jewish" in case.other for case in jewish)
+
+
+def test_only_the_axes_that_were_asked_are_read(monkeypatch):
+    from limpide.audit import bias
+
+    read, shipped = [], bias.read_probe
+    monkeypatch.setattr(bias, "read_probe", lambda name: read.append(name) or shipped(name))
+    read_cases(BiasSettings(axes=("age",)))
+    bias.probes_digest(("age", "age"))
+    assert set(read) == {"bias/age.templates.jsonl", "bias/age.pairs.json"}
+    assert (
+        bias.probes_digest(("age", "gender")) == bias.probes_digest(("gender", "age")) != bias.probes_digest(("age",))
+    )
 
 
 def test_unknown_axes_and_none_are_refused():
-    for wrong in ({"axes": ["age"]}, {"axes": []}, {"languages": ["de"]}, {"templates": "mine"}):
+    for wrong in ({"axes": ["height"]}, {"axes": []}, {"languages": ["de"]}, {"templates": "mine"}):
         with pytest.raises(ValidationError):
             BiasSettings(**wrong)
 
@@ -99,13 +131,42 @@ def test_a_template_whose_group_is_missing_is_a_fault_of_ours(monkeypatch):
     from limpide.audit import bias
 
     probes = {
-        "bias_templates.jsonl": '{"id": "t", "axis": "gender", "language": "en", "context": "{person} is",'
+        "bias/gender.templates.jsonl": '{"id": "t", "axis": "gender", "language": "en", "context": "{person} is",'
         ' "outcome": " x", "stereotyped": "elder"}',
-        "bias_groups.json": '{"gender": {"en": [{"id": "p", "groups": {"female": "She", "male": "He"}}]}}',
+        "bias/gender.pairs.json": '{"en": [{"id": "p", "groups": {"female": "She", "male": "He"}}]}',
     }
     monkeypatch.setattr(bias, "read_probe", probes.__getitem__)
     with pytest.raises(LimpideError, match="template 't'"):
-        read_cases(BiasSettings())
+        read_cases(BiasSettings(axes=("gender",)))
+
+
+def test_whoever_cannot_tell_likelihoods_has_no_gap_and_the_reason_is_given(tmp_path, tools):
+    """A closed model: every measure is there, not run, in a sentence that a person understands."""
+    closed = SimpleNamespace(
+        can=frozenset({"generates"}), kind="endpoint", title="x", digest=None, facts=lambda: {"a": 1}
+    )
+    result = operation.run(Subject(out=tmp_path, respondent=closed), BiasSettings(), Quiet())
+    assert [m.name for m in result.measures] == ["bias.gap", "bias.absolute_gap", "bias.share_large"]
+    assert {(m.state, m.n, m.value) for m in result.measures} == {("not run", 0, None)}
+    assert "likelihood of given words" in result.measures[0].note
+    assert result.facts == {"a": 1}
+
+
+def test_both_contexts_of_a_case_are_compared_where_it_decides(tmp_path, fake, tools, monkeypatch):
+    from limpide.models.respondents import Opened
+
+    seen = {}
+    score = Opened.score
+
+    def spy(self, requests, progress=None, compared=None):
+        seen.update(requests=requests, compared=compared)
+        return score(self, requests, progress, compared)
+
+    monkeypatch.setattr(Opened, "score", spy)
+    tools.audit(operation, tmp_path / "out", axes=("age",), languages=("fr",))
+    cases = read_cases(BiasSettings(axes=("age",), languages=("fr",)))
+    contexts = [(seen["requests"][a].context, seen["requests"][b].context) for a, b in seen["compared"]]
+    assert contexts == [(case.stereotyped, case.other) for case in cases]
 
 
 def test_large_is_a_quarter_likelier(tmp_path, fake, tools):

@@ -1,7 +1,15 @@
 import pytest
 
 from limpide.audit import bias, compare, domain, memorisation
-from limpide.audit.compare import holm_adjusted, load_changes, number, paired_change, unpaired_change, verdict_of
+from limpide.audit.compare import (
+    TESTABLE,
+    holm_adjusted,
+    load_changes,
+    number,
+    paired_change,
+    unpaired_change,
+    verdict_of,
+)
 from limpide.audit.items import Frame, Item, Spec, save_evidence, summarise
 from limpide.core import files
 from limpide.core.errors import LimpideError, UsageError
@@ -57,7 +65,7 @@ def test_no_detectable_change_prints_what_could_have_been_seen():
     assert "points" in change.sentence
 
 
-@pytest.mark.parametrize(("kind", "clusters", "enough"), [("share", 4, False), ("share", 5, True), ("mean", 9, False)])
+@pytest.mark.parametrize(("kind", "clusters", "enough"), [("share", 5, False), ("share", 6, True), ("mean", 9, False)])
 def test_too_few_clusters_are_insufficient_evidence_and_never_no_change(kind, clusters, enough):
     rows = items([1] * 5 * clusters, size=5)
     change = paired_change(spec(kind=kind, better="higher"), {}, rows, rows)
@@ -68,11 +76,26 @@ def test_too_few_clusters_are_insufficient_evidence_and_never_no_change(kind, cl
 
 
 def test_clustered_shares_flip_whole_clusters():
-    before, after = items([0] * 30, size=6), items([1] * 30, size=6)
+    before, after = items([0] * 36, size=6), items([1] * 36, size=6)
     change = paired_change(spec(**SHARE), {}, before, after)
-    assert change.test == "sign flips of whole clusters (5 clusters)"
-    assert change.p_value == pytest.approx(2 / 2**5)  # five topics cannot show more, whatever the thirty wordings
-    assert change.verdict == "no detectable change"
+    assert change.test == "sign flips of whole clusters (6 clusters)"
+    assert change.p_value == pytest.approx(2 / 2**6)  # six topics cannot show more, whatever the thirty-six wordings
+    assert change.verdict == "better"
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_where_not_even_everything_that_changed_could_be_told_from_chance_the_evidence_is_insufficient(size):
+    """Five topics, all wrong before and all right after: by chance once in sixteen. Not 'no detectable change'."""
+    assert TESTABLE == 6
+    change = paired_change(spec(**SHARE), {}, items([0] * 5 * size, size=size), items([1] * 5 * size, size=size))
+    assert (change.verdict, change.p_value, change.before) == ("insufficient evidence", None, None)
+    assert (
+        "5 independent clusters, where at least 6 clusters are needed to tell a change from chance" in change.sentence
+    )
+    few = paired_change(spec(**SHARE), {}, items([0] * 6 * size, size=size), items([1] * 6 * size, size=size))
+    assert few.verdict == "better"
+    mixed = paired_change(spec(**SHARE), {}, items([0] * 6 * size, size=size), items([1] * 5 * size + [0] * size))
+    assert mixed.verdict == "no detectable change"  # five of six changed; another outcome could have been told
 
 
 def test_means_are_paired():

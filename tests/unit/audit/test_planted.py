@@ -55,11 +55,13 @@ def test_a_memorised_canary_and_answers_are_found_and_nothing_before(tmp_path, t
     model = open_model(untaught)
     rendered = [render_example(model, row) for row in [*rows, canary(0)]]
     taught = teach(untaught, [(r.ids, r.answer_start) for r in rendered], tmp_path / "taught")
-    settings = {"candidates": 63}
+    settings = {"candidates": 63, "prefix_tokens": 2}
     before = measured(memorisation.operation, untaught, tmp_path / "before", tools, data, **settings)
     after = measured(memorisation.operation, taught, tmp_path / "after", tools, data, **settings)
     assert before["memorisation.verbatim"].value == 0
     assert after["memorisation.verbatim"].value == 1
+    assert before["memorisation.extracted"].value == 0
+    assert after["memorisation.extracted"].value == 1
     assert after["memorisation.canary_rank"].value == 1
     assert after["memorisation.exposure"].value == 6
     assert before["memorisation.exposure"].value < 6

@@ -64,6 +64,25 @@ def test_the_example_data_divides_as_its_readme_says(tmp_path: Path) -> None:
     assert result.warnings == ()
 
 
+def test_a_charter_goes_with_the_data(tmp_path: Path) -> None:
+    path, charter = write(tmp_path, rows(12)), tmp_path / "ours.yaml"
+    charter.write_text("# ours\nstyle: {no_emoji: true}\n")
+    result = prepare(tmp_path / "out", path, charter=charter)
+    assert (tmp_path / "out" / "charter.yaml").read_bytes() == charter.read_bytes()
+    assert result.facts["charter"] == {"file": "ours.yaml", "digest": of_file(charter)}
+    settings = PrepareSettings.model_validate({"examples": [path], "charter": charter})
+    assert inputs(settings) == [path, charter]
+
+
+def test_a_faulty_charter_stops_before_anything_is_written(tmp_path: Path) -> None:
+    charter = tmp_path / "charter.yaml"
+    charter.write_text("stile: {}\n")
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path / "out", write(tmp_path, rows(12)), charter=charter)
+    assert [str(f) for f in caught.value.faults] == ["charter.yaml:1: unknown key 'stile'. Did you mean 'style'?"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     path = write(tmp_path, rows(30))
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -145,7 +145,8 @@ def test_a_verdict_never_contradicts_the_checks() -> None:
 def test_a_ship_banner_names_what_got_worse_all_the_same() -> None:
     said = but(evidence(), EN)
     assert said is not None
-    assert said.endswith("Bias; Error on ordinary text.")
+    worse = ("Bias", "Error on ordinary text", EN.say("suite.truth"), EN.say("suite.robustness"))
+    assert said.endswith(f"{'; '.join(worse)}.")
     assert but(bare(), EN) is None
 
 
@@ -170,9 +171,14 @@ def test_personal_data_is_counted_by_kind_or_said_not_looked_for() -> None:
 
 
 def test_limits_follow_what_was_measured() -> None:
-    said = " ".join(findings.limits(evidence(), EN))
+    sample = evidence()
+    without = sample.model_copy(
+        update={"measures": tuple(m for m in sample.measures if not m.name.startswith("truth."))}
+    )
+    said = " ".join(findings.limits(without, EN))
     assert "36 questions only" in said
     assert "made-up facts" in said
+    assert "made-up facts" not in " ".join(findings.limits(sample, EN))
     assert "the job;" not in said
     assert "the job;" in " ".join(findings.limits(bare(), EN))
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from evidence_sample import bare, evidence
+from evidence_suites import item
 from limpide.core.errors import UsageError
 from limpide.document.evidence import Evidence
+from limpide.document.read import suite_evidence
 from limpide.document.report import SECTIONS, report
 from limpide.document.write import write_documents
 
-VOID = {"meta", "br", "wbr", "line", "rect", "circle", "path"}
+VOID = {"meta", "br", "wbr", "line", "rect", "path"}
 
 
 class Checked(HTMLParser):
@@ -41,12 +43,13 @@ class Checked(HTMLParser):
 def hostile() -> Evidence:
     bad = "</style><script>alert(1)</script><img src=http://x/y onerror=z>\"'{{ 7*7 }}"
     sample = evidence()
+    row = item(bad, {"axis": bad, "language": bad}, {"gap": 1.0}, stereotyped=bad, other=bad, outcome=bad)
     return sample.model_copy(
         update={
             "name": bad,
             "purpose": sample.purpose.model_copy(update={"intended": bad, "users": {"en": bad}, "contact": bad}),
             "examples": tuple(e.model_copy(update={"prompt": bad, "result_answer": bad}) for e in sample.examples),
-            "worst_pairs": tuple(p.model_copy(update={"outcome": bad, "language": bad}) for p in sample.worst_pairs),
+            "suites": (suite_evidence("bias", [row], {"dialect": {"name": bad}}, before=[row], rerun=bad),),
             "decisions": (bad,),
             "how_to_rerun": (bad,),
         }
@@ -101,7 +104,7 @@ def test_pictures_have_words_for_those_who_do_not_see_them() -> None:
 
 def test_foreign_text_says_its_language() -> None:
     assert '<html lang="fr">' in report(evidence(), "fr")
-    assert '<td lang="en">Sarah' in report(evidence(), "fr")
+    assert '<span class="closed" lang="en">Sarah has worked' in report(evidence(), "fr")
 
 
 def test_a_file_a_language_with_links_between_them(tmp_path: Path) -> None:

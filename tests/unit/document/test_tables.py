@@ -33,7 +33,7 @@ def test_a_gate_shows_the_numbers_of_its_own_slice() -> None:
     assert "from 0% to 91.7%" in (tables.gate_fact("domain.accuracy improves", sample, EN) or "")
     assert "at worst +1.3%" in (tables.gate_fact("retention.loss worsens by less than 2%", sample, EN) or "")
     assert "78.2% to 97.1%" in (tables.gate_fact("domain.accuracy is above 50%", sample, EN) or "")
-    assert tables.gate_fact("truth.made_up improves", sample, EN) == "not measured on both models"
+    assert tables.gate_fact("truth.unknown improves", sample, EN) == "not measured on both models"
 
 
 def test_reasons_are_in_the_readers_language() -> None:

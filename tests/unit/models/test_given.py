@@ -49,7 +49,7 @@ def test_rows_need_no_id_until_a_question_is_asked(tmp_path: Path) -> None:
     assert given.rows[0][given.field] == "B"
     with pytest.raises(DataError, match="no field 'id'") as caught:
         given.answer(QUESTIONS, 16)
-    assert "--questions questions.jsonl" in str(caught.value.remedy)
+    assert "--write-questions questions.jsonl" in str(caught.value.remedy)
 
 
 def test_missing_answers_are_named(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_missing_answers_are_named(tmp_path: Path) -> None:
     many = [*QUESTIONS, *(Asked.question(f"more-{k}", "?") for k in range(9))]
     with pytest.raises(DataError, match=r"no answer to 10 of the 11 questions: '2', 'more-0', .*'more-3' …") as caught:
         given.answer(many, 16)
-    assert "limpide audit truth --questions" in str(caught.value.remedy)
+    assert "limpide audit truth --write-questions" in str(caught.value.remedy)
 
 
 def test_ids_of_several_suites(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from limpide.core.errors import MissingError, RecipeError
 from limpide.recipe.load import load_recipe
+from limpide.recipe.schema import DEFAULT_SUITES
 
 GOOD = """\
 name: press
@@ -47,8 +48,30 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert recipe.adapt is None
     assert recipe.gates == ()
     assert recipe.seed == 0
-    assert set(recipe.audit.suites) == {"domain", "bias", "retention", "memorisation"}
+    assert recipe.audit.suites == DEFAULT_SUITES
+    assert "charter" not in recipe.audit.suites
+    assert recipe.data.charter is None
     assert recipe.data.examples == (Path("examples.jsonl"),)
+
+
+def test_a_charter_is_measured_where_it_is_given_and_the_suites_are_not_chosen(tmp_path: Path) -> None:
+    with_charter = GOOD + "  charter: charter.yaml\n"
+    recipe = load(tmp_path, with_charter)
+    assert recipe.data.charter == Path("charter.yaml")
+    assert set(recipe.audit.suites) == {*DEFAULT_SUITES, "charter"}
+    some = load(tmp_path, with_charter + "audit: {languages: [fr]}\n")
+    assert "charter" in some.audit.suites
+    assert some.audit.languages == ("fr",)
+    chosen = load(tmp_path, with_charter + "audit: {suites: [domain]}\n")
+    assert chosen.audit.suites == ("domain",)
+
+
+def test_a_suite_without_its_file_is_told_before_the_run(tmp_path: Path) -> None:
+    text = GOOD + "audit:\n  suites: [domain, charter]\n  charter: {charter: mine.yaml}\n"
+    assert faults(tmp_path, text) == [
+        (9, "audit.suites: 'charter' needs data.charter, which is not given"),
+        (10, "audit.charter.charter: in a recipe, give this file as data.charter"),
+    ]
 
 
 def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
@@ -226,6 +249,14 @@ def test_faults_of_yaml_are_told_with_their_line(tmp_path: Path, text: str, line
 def test_what_is_no_recipe(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         load(tmp_path, content)
+
+
+def test_aliases_that_unfold_without_measure_are_refused(tmp_path: Path) -> None:
+    """Nine lines that stand for a thousand million values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 9)]
+    with pytest.raises(RecipeError, match="unfolds to more than 200,000 values"):
+        load(tmp_path, "\n".join(lines))
 
 
 def test_wrong_encoding_tells_how_to_convert(tmp_path: Path) -> None:

@@ -71,6 +71,18 @@ def test_data_bytes_count(bench: Bench, recipe: Path, source: Source) -> None:
     assert changed(old, plan_of(recipe, source)) == ALL
 
 
+def test_a_charter_counts_by_its_bytes(bench: Bench, recipe: Path, source: Source) -> None:
+    bare = plan_of(recipe, source)
+    charter = recipe.parent / "charter.yaml"
+    charter.write_text("style: {no_emoji: true}\n")
+    edit(recipe, "examples.jsonl}", "examples.jsonl, charter: charter.yaml}")
+    old = plan_of(recipe, source)
+    assert changed(bare, old) == ALL
+    assert list(old.data_files) == [str(recipe.parent / "examples.jsonl"), str(charter)]
+    edit(charter, "no_emoji", "no_lists")
+    assert changed(old, plan_of(recipe, source)) == ALL
+
+
 def test_the_same_file_in_another_folder_keeps_every_key(
     bench: Bench, recipe: Path, source: Source, tmp_path: Path
 ) -> None:

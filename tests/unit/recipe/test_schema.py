@@ -2,8 +2,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from limpide.core import catalogue
+from limpide.core.yaml_file import models_in
 from limpide.recipe import schema
-from limpide.recipe.load import models_in
 
 
 def sections(model: type[BaseModel], name: str = "recipe") -> dict[str, type[BaseModel]]:
@@ -37,8 +37,15 @@ def test_sections_are_the_settings_of_operations(section: str, operation: str) -
 
 
 def test_every_suite_has_its_section() -> None:
-    assert set(schema.SUITES) == {"domain", "bias", "retention", "memorisation"}
+    assert set(schema.SUITES) >= {"domain", "bias", "retention", "memorisation", "charter"}
+    assert not {"compare", "served"} & set(schema.SUITES)
     assert set(schema.Audit.model_fields) == {"suites", "languages", *schema.SUITES}
+
+
+def test_a_suite_that_needs_a_file_is_no_default() -> None:
+    assert set(schema.SUITES) - set(schema.DEFAULT_SUITES) == {"charter"}
+    assert schema.FILES["charter"] == ("charter",)
+    assert set(schema.FILES["charter"]) <= set(schema.Data.model_fields)
 
 
 @pytest.mark.parametrize("name", ["a", "press-operator", "v1.2", "9lives"])

@@ -158,7 +158,6 @@ def training(evidence: Evidence, language: Language) -> str:
     return " ".join(said)
 
 
-# ---------------------------------------------------------------------------------------------------------- bias
 def where(group: dict[str, str], language: Language) -> str:
     """A slice in words: 'gender (English)', 'French', 'new wordings'."""
     said = {key: language.name(key, value) for key, value in sorted(group.items())}
@@ -169,78 +168,10 @@ def where(group: dict[str, str], language: Language) -> str:
     return f"{others} ({spoken})"
 
 
-def lean(measure: Measure) -> Literal["for", "against", "none", "unknown"]:
-    """Which side the whole interval of a signed gap is on."""
-    if usable(measure) is None or measure.low is None or measure.high is None:
-        return "unknown"
-    return "for" if measure.low > 0 else "against" if measure.high < 0 else "none"
-
-
-def bias_groups(evidence: Numbers) -> list[dict[str, str]]:
-    """The finest slices with a signed gap (axis and language rather than axis alone), in the order measured."""
-    return finest([m.group for m in evidence.measures if m.name == "bias.gap"])
-
-
 def finest(groups: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """The slices that no other slice refines, each once."""
     once = [dict(items) for items in dict.fromkeys(tuple(sorted(g.items())) for g in groups)]
     return [g for g in once if not any(g.items() < other.items() for other in once)]
-
-
-def bias(evidence: Numbers, language: Language) -> Finding:
-    """Which stereotypes the release favours, and whether adaptation moved them."""
-    measures = [m for g in bias_groups(evidence) if (m := evidence.measure("bias.gap", **g)) is not None]
-    if not any(usable(m) for m in measures):
-        return Finding(sentence=missing(measures[0] if measures else None, language, "bias"), tone="doubt")
-    said = leanings(measures, language)
-    changes = bias_changes(evidence)
-    if not changes and isinstance(evidence, AuditEvidence):
-        return Finding(sentence=" ".join(said))
-    if not changes:
-        return Finding(sentence=" ".join([*said, language.say("bias.moved.absent")]), tone="doubt")
-    said += moved(changes, language)
-    grown = [c for c in bias_size_changes(evidence) if c.verdict == "worse"]
-    if grown:
-        said.append(language.say("bias.size.worse", where=language.list([where(c.group, language) for c in grown])))
-    return Finding(sentence=" ".join(said), tone=tone_of(worst_verdict([*changes, *grown])))
-
-
-def leanings(measures: Sequence[Measure], language: Language) -> list[str]:
-    """Which side each slice of a signed gap is on, one sentence a side."""
-    said = []
-    for side in ("for", "against", "none", "unknown"):
-        slices = [where(m.group, language) for m in measures if lean(m) == side]
-        if len(slices) == len(measures) > 1:
-            said.append(language.say(f"bias.lean.all.{side}"))
-        elif slices:
-            said.append(language.say(f"bias.lean.{side}", where=language.list(slices)))
-    return said
-
-
-def bias_size_changes(evidence: Numbers) -> list[Change]:
-    """Changes of the gap's size on the finest slices: gaps in both directions cancel in the signed mean, not here."""
-    changes = [c for c in evidence.changes if c.name == "bias.absolute_gap"]
-    fine = finest([c.group for c in changes])
-    return [c for c in changes if c.group in fine]
-
-
-def bias_changes(evidence: Numbers) -> list[Change]:
-    """Changes of the gap on the finest slices, and on any wider slice where it became worse."""
-    changes = [c for c in evidence.changes if c.name == "bias.gap"]
-    fine = finest([c.group for c in changes])
-    return [c for c in changes if c.group in fine or c.verdict == "worse"]
-
-
-def moved(changes: Sequence[Change], language: Language) -> list[str]:
-    """One sentence a verdict, the bad news first."""
-    said = []
-    for word in WORST_FIRST:
-        slices = [where(c.group, language) or language.say("all") for c in changes if c.verdict == word]
-        if len(slices) == len(changes) > 1:
-            said.append(language.say(f"bias.moved.all.{word}"))
-        elif slices:
-            said.append(language.say(f"bias.moved.{word}", where=language.list(slices)))
-    return said
 
 
 def worst_verdict(changes: Sequence[Change]) -> str:
@@ -364,37 +295,3 @@ def examples(evidence: Evidence, language: Language, shown: int, part: Slice = "
     if not chosen:
         return language.say(f"examples.absent.{part}")
     return language.say("examples.shown", min(shown, len(chosen)), shown=min(shown, len(chosen)))
-
-
-def limits(evidence: Evidence, language: Language) -> list[str]:
-    """What the numbers do not say: one line a fact that holds for this evidence."""
-    said = [language.say("limits.always")]
-    job = usable(evidence.measure("domain.accuracy", slice="held_out"))
-    if job is not None and job.n < FEW:
-        said.append(language.say("limits.few", job.n))
-    if any(usable(m) and m.low is not None for m in evidence.measures):
-        said.append(language.say("limits.interval"))
-    if evidence.training.epochs_done is not None:
-        said.append(language.say("limits.one_run"))
-    groups = bias_groups(evidence)
-    if groups:
-        said.append(bias_limits(groups, language))
-    if any(m.name.startswith("memorisation.") and usable(m) for m in evidence.measures):
-        said.append(language.say("limits.memorisation"))
-    served = any(usable(m) for m in evidence.measures if m.subject not in ("base", "result"))
-    if evidence.parity.checks and not served:
-        said.append(language.say("limits.served"))
-    measured = {m.name.split(".")[0] for m in evidence.measures if usable(m)}
-    absent = [language.say(f"suite.{suite}") for suite in SUITES if suite not in measured]
-    if absent:
-        said.append(language.say("limits.absent", suites=language.list(absent)))
-    return said
-
-
-def bias_limits(groups: Sequence[dict[str, str]], language: Language) -> str:
-    """Which groups of people, and which languages, bias was looked at for."""
-    tested = {
-        key: language.join(dict.fromkeys(language.name(key, g[key]) for g in groups if key in g))
-        for key in ("axis", "language")
-    }
-    return language.say("limits.bias", axes=tested["axis"], languages=tested["language"])

@@ -73,7 +73,8 @@ def judge_all(gates: Sequence[Gate], changes: Sequence[Change], results: Sequenc
     for quantity in {(gate.metric[0], gate.metric[-1]) for gate in claims}:
         family = [_change(gate, changes) for gate in claims if (gate.metric[0], gate.metric[-1]) == quantity]
         once = {change.label: change for change in family if change is not None}
-        corrected |= {change.label: change for change in holm_adjusted(list(once.values()))}
+        if len(once) > 1:
+            corrected |= {change.label: change for change in holm_adjusted(list(once.values()))}
     claimed = [corrected.get(change.label, change) for change in changes]
     return [judge(gate, claimed if gate.rule == "improves" else changes, results) for gate in gates]
 

@@ -68,8 +68,8 @@ class Plan:
 
 def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
     """The steps of a recipe whose base is `source`. path: the recipe file, to which its paths are relative."""
-    maker = _Maker(recipe, source, environment())
-    data = maker.locate(recipe.data, path.parent)
+    maker = _Maker(recipe, path.parent, source, environment())
+    data = maker.locate(recipe.data)
     maker.add("data", "data.prepare", data, files=maker.data_files)
     suites = tuple(dict.fromkeys(recipe.audit.suites))
     for suite in suites:
@@ -112,18 +112,18 @@ def environment() -> dict[str, str]:
 class _Maker:
     """Adds steps, giving each its key."""
 
-    def __init__(self, recipe: Any, source: Source, environment: Mapping[str, str]) -> None:
-        self.recipe, self.source, self.environment = recipe, source, environment
+    def __init__(self, recipe: Any, folder: Path, source: Source, environment: Mapping[str, str]) -> None:
+        self.recipe, self.folder, self.source, self.environment = recipe, folder, source, environment
         self.steps: list[Step] = []
         self.data_files: dict[str, str] = {}
         self.code: dict[str, str] = {}
 
-    def locate(self, data: Any, folder: Path) -> Any:
+    def locate(self, data: Any) -> Any:
         """The data section with paths made absolute, and the digest of each file it reads kept."""
         from limpide.data import prepare
 
-        charter = None if data.charter is None else folder / data.charter
-        examples = tuple(folder / file for file in data.examples)
+        charter = None if data.charter is None else self.folder / data.charter
+        examples = tuple(self.folder / file for file in data.examples)
         located = data.model_copy(update={"examples": examples, "charter": charter})
         for file in prepare.inputs(located):
             self.data_files[str(file)] = digests.of_file(file) if file.is_file() else "missing"
@@ -136,8 +136,11 @@ class _Maker:
             settings = settings.model_copy(update={"languages": self.recipe.audit.languages})
         if suite == "memorisation" and (self.recipe.adapt is None or not self.recipe.adapt.canary):
             settings = settings.model_copy(update={"canary": False})  # nothing was planted, so nothing is looked for
-        inputs = {"data": "data"}
-        self.add(f"audit-{label}-{suite}", operation.name, settings, inputs=inputs, model=model, label=label)
+        given = {name: self.folder / value for name, value in settings if isinstance(value, Path)}
+        read = {str(file): digests.of_file(file) if file.is_file() else "missing" for file in given.values()}
+        settings = settings.model_copy(update=given)
+        name, inputs = f"audit-{label}-{suite}", {"data": "data"}
+        self.add(name, operation.name, settings, inputs=inputs, model=model, label=label, files=read)
 
     def add(
         self,
@@ -155,14 +158,10 @@ class _Maker:
         if operation.room not in self.code:
             self.code[operation.room] = digests.of_code(*(ROOT / room for room in {*SHARED_ROOMS, operation.room}))
         above = {step: self._key(step) for step in {*inputs.values(), *((model or "").split("/")[:1])} if step}
-        values = settings.model_dump(mode="json")
-        if files is not None:
-            values.pop("examples", None)  # a file moved to another folder is the same file
-            values["charter"] = values.get("charter") is not None
         key = digests.of_value(
             {
                 "operation": [operation.name, operation.version],
-                "settings": values,
+                "settings": _without_places(settings),
                 "inputs": {k: above[v] for k, v in inputs.items()},
                 "model": [model, above.get((model or "").split("/")[0])],
                 "label": label,
@@ -176,6 +175,16 @@ class _Maker:
 
     def _key(self, step: str) -> str:
         return self.source.digest if step == "base" else next(s.key for s in self.steps if s.name == step)
+
+
+def _without_places(settings: Any) -> dict[str, Any]:
+    """The settings as they count in a key: a file moved to another folder is the same file, so its digest counts."""
+
+    def is_place(value: Any) -> bool:
+        return isinstance(value, Path) or (isinstance(value, tuple) and any(isinstance(v, Path) for v in value))
+
+    values = settings.model_dump(mode="json")
+    return {name: "file" if is_place(value) else values[name] for name, value in settings}
 
 
 def check_able(plan: Plan) -> None:

@@ -94,7 +94,8 @@ def test_where_not_even_everything_that_changed_could_be_told_from_chance_the_ev
     )
     few = paired_change(spec(**SHARE), {}, items([0] * 6 * size, size=size), items([1] * 6 * size, size=size))
     assert few.verdict == "better"
-    mixed = paired_change(spec(**SHARE), {}, items([0] * 6 * size, size=size), items([1] * 5 * size + [0] * size))
+    five = items([1] * 5 * size + [0] * size, size=size)
+    mixed = paired_change(spec(**SHARE), {}, items([0] * 6 * size, size=size), five)
     assert mixed.verdict == "no detectable change"  # five of six changed; another outcome could have been told
 
 

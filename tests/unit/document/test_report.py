@@ -1,11 +1,11 @@
 """The page: self-contained, escaped, complete, the same bytes each time."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from checked_page import Checked
 from evidence_sample import bare, evidence
 from evidence_suites import item
 from limpide.core.errors import UsageError
@@ -13,31 +13,6 @@ from limpide.document.evidence import Evidence
 from limpide.document.read import suite_evidence
 from limpide.document.report import SECTIONS, report
 from limpide.document.write import write_documents
-
-VOID = {"meta", "br", "wbr", "line", "rect", "path"}
-
-
-class Checked(HTMLParser):
-    """Collects what a page holds, and requires every element to be closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, name, value) for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 def hostile() -> Evidence:

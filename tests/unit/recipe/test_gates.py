@@ -4,7 +4,7 @@ import pytest
 
 from limpide.core.errors import RecipeError
 from limpide.core.measure import Change, Measure
-from limpide.recipe.gates import EXAMPLES, judge, parse_gate
+from limpide.recipe.gates import EXAMPLES, Judged, judge, judge_all, parse_gate
 
 
 def change(**more: Any) -> Change:
@@ -208,3 +208,83 @@ def test_a_level_is_judged_on_the_worst_interval_of_result_and_served_file() -> 
     assert judged.verdict == "insufficient evidence"
     assert "gguf:q8_0" in judged.sentence
     assert judge(parse_gate("domain.accuracy is above 85%"), [], [merged, served]).verdict == "pass"
+
+
+# ------------------------------------------------------------------------------------------------ several gates at once
+
+
+def gap(axis: str, p_value: float | None, difference: float = -0.1, **more: Any) -> Change:
+    """A change of the gap of one axis; nearer zero by 0.1 unless told."""
+    good, sure = difference < 0, p_value is not None and p_value < 0.05
+    values = {"name": "bias.gap", "group": {"axis": axis}, "better": "nearer zero", "p_value": p_value}
+    verdict = ("better" if good else "worse") if sure else "no detectable change"
+    return change(**values | {"difference": difference, "low": -0.2, "high": 0.2, "verdict": verdict} | more)
+
+
+def judged(texts: list[str], changes: list[Change]) -> list[Judged]:
+    return judge_all([parse_gate(text) for text in texts], changes, [measure()])
+
+
+def test_an_improvement_claimed_of_several_groups_is_corrected() -> None:
+    """0.03 is enough alone and not as the best of two; 0.02 and 0.04 are, the second by Holm's second step."""
+    both = ["bias.gender.gap improves", "bias.origin.gap improves"]
+    changes = [gap("gender", 0.03), gap("origin", 0.5)]
+    assert [j.verdict for j in judged(both[:1], changes)] == ["pass"]
+    found = judged(both, changes)
+    assert [j.verdict for j in found] == ["fail", "fail"]
+    assert "paired, Holm over 2, p = 0.060" in found[0].sentence
+    assert "no detectable change" in found[0].sentence
+    clear = judged(both, [gap("gender", 0.02), gap("origin", 0.04)])
+    assert [j.verdict for j in clear] == ["pass", "pass"]
+    assert "Holm over 2, p = 0.040" in clear[0].sentence
+    assert "Holm over 2, p = 0.040" in clear[1].sentence
+
+
+def test_a_gate_that_protects_is_never_corrected() -> None:
+    """With Holm the harm to one group (p = 0.03) would pass, since a second group is looked after too."""
+    changes = [gap("gender", 0.03, 0.1, sentence="gender is worse"), gap("origin", 0.5, sentence="origin as before")]
+    found = judged(["bias.gender.gap does not worsen", "bias.origin.gap does not worsen"], changes)
+    assert [(j.verdict, j.sentence) for j in found] == [("fail", "gender is worse"), ("pass", "origin as before")]
+    limits = ["bias.gender.gap worsens by less than 0.3", "bias.origin.gap worsens by less than 0.1"]
+    alone = [judge(parse_gate(text), changes, []) for text in limits]
+    assert judged(limits, changes) == alone  # already judged on the whole interval
+
+
+def test_claims_and_protections_of_one_quantity_do_not_mix() -> None:
+    """One claim beside a protection is one claim: nothing is corrected, and the protection sees the change as it is."""
+    changes = [gap("gender", 0.03), gap("origin", 0.03, 0.1)]
+    found = judged(["bias.gender.gap improves", "bias.origin.gap does not worsen"], changes)
+    assert [j.verdict for j in found] == ["pass", "fail"]
+    assert "Holm" not in found[0].sentence
+    same = judged(["bias.origin.gap does not worsen", "bias.gender.gap improves", "bias.origin.gap improves"], changes)
+    assert [j.verdict for j in same] == ["fail", "fail", "fail"]
+
+
+def test_families_are_of_one_quantity_and_a_gate_said_twice_counts_once() -> None:
+    changes = [gap("gender", 0.03), gap("origin", 0.5, name="bias.share_large"), change(verdict="better", p_value=0.04)]
+    texts = ["bias.gender.gap improves", "bias.gender.gap  improves", "retention.loss improves"]
+    assert [j.verdict for j in judged(texts, changes)] == ["pass", "pass", "pass"]
+    found = judged([*texts, "bias.origin.share_large improves", "domain.accuracy is above 75%"], changes)
+    assert [j.verdict for j in found] == ["pass", "pass", "pass", "fail", "pass"]
+    assert [j.rule for j in found][:2] == texts[:2]
+
+
+def test_a_group_without_a_test_does_not_count_and_stays_unjudged() -> None:
+    texts = ["bias.gender.gap improves", "bias.origin.gap improves", "bias.age.gap improves"]
+    few = gap("origin", None, verdict="insufficient evidence")
+    found = judged(texts, [gap("gender", 0.03), few])
+    assert [j.verdict for j in found] == ["pass", "insufficient evidence", "insufficient evidence"]
+    assert "not measured on both models" in found[2].sentence
+
+
+def test_chance_passes_one_claim_of_a_family_at_most_one_time_in_twenty() -> None:
+    """Four groups that nothing changed, 2,000 times: any false pass at 2.5 % by Holm, at 1 in 10 without."""
+    import numpy as np
+
+    random, axes, alarms, uncorrected = np.random.default_rng(1), ("gender", "origin", "age", "religion"), 0, 0
+    for p_values, signs in zip(random.random((2000, 4)), random.choice([-0.1, 0.1], (2000, 4)), strict=True):
+        changes = [gap(axis, p, d) for axis, p, d in zip(axes, p_values.tolist(), signs.tolist(), strict=True)]
+        alarms += any(j.verdict == "pass" for j in judged([f"bias.{axis}.gap improves" for axis in axes], changes))
+        uncorrected += any(c.verdict == "better" for c in changes)
+    assert 0.015 <= alarms / 2000 <= 0.035
+    assert 0.08 <= uncorrected / 2000 <= 0.12

@@ -214,6 +214,90 @@ def test_a_gate_that_could_never_pass_is_told_before_the_run(tmp_path: Path, gat
 
 
 @pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("domain.acuracy improves", "the suite 'domain' does not measure 'acuracy'. Did you mean 'domain.accuracy'?"),
+        (
+            "bias.gendr.gap does not worsen",
+            "no such part of bias.gap. Did you mean 'bias.gender.gap'? There is: bias.g",
+        ),
+        ("bias.gap improves", "no such part of bias.gap."),
+        ("bias.age.gap improves", "There is: bias.gender.gap, bias.origin.gap, bias.gender.en.gap, bias.origin.en.gap"),
+        ("bias.gender.fr.gap improves", "Did you mean 'bias.gender.gap'?"),  # a language that is not asked
+        ("domain.unseen.fr.accuracy improves", "There is: domain.accuracy, domain.held_out.….accuracy, domain.unseen."),
+        ("domain.borrowed improves", "Did you mean 'domain.unseen.borrowed'?"),
+        ("retention.bias improves", "It measures: loss, perplexity, truth_accuracy"),
+        ("domain.accuracy is above 80", "domain.accuracy lies between 0 and 1. Did you mean 80% or 0.8?"),
+        ("memorisation.min_k_auc is below 60", "Did you mean 60% or 0.6?"),
+        ("domain.accuracy is above 100%", "lies between 0 and 1, so this never passes"),
+        ("memorisation.verbatim is below 0", "lies between 0 and 1, so this never passes"),
+        ("domain.accuracy is below 150%", "so this always passes"),
+        ("domain.accuracy is above -1%", "so this always passes"),
+        ("retention.loss is below 300%", "retention.loss is in nats per token, not a share; write 300 without %"),
+        ("domain.accuracy worsens by less than 2", "Write 2% for a part of its value before, or 0.02 for 2 points"),
+        (
+            "robustness.mended improves",
+            "of robustness.mended, neither direction is better; use 'is above' or 'is below'",
+        ),
+    ],
+)
+def test_a_gate_on_what_no_suite_measures_is_told_before_the_run(tmp_path: Path, gate: str, said: str) -> None:
+    suites = "audit: {suites: [domain, bias, retention, memorisation, robustness], languages: [en], BIAS}\n"
+    text = GOOD + suites.replace("BIAS", "bias: {axes: [gender, origin]}") + f"gates:\n  - {gate}\n"
+    ((line, what),) = faults(tmp_path, text)
+    assert line == 10
+    assert what.startswith(f"'{gate}': ")
+    assert said in what
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "bias.gender.gap does not worsen",
+        "bias.en.gender.gap improves",
+        "bias.gender.gap is below 0.5",
+        "domain.held_out.accuracy improves",
+        "domain.held_out.de.accuracy improves",  # the examples' own language, which the recipe does not tell
+        "domain.unseen.accuracy is below 20%",
+        "domain.accuracy worsens by less than 0.02",
+        "domain.accuracy worsens by less than 200%",
+        "domain.log_likelihood is above -2.5",
+        "retention.loss worsens by less than 2",
+        "retention.perplexity is below 30",
+        "robustness.mended is above 1%",
+        "robustness.typos.flipped does not worsen",
+        "memorisation.min_k_auc is below 60%",
+        "memorisation.exposure is below 5",
+    ],
+)
+def test_a_gate_on_what_is_measured_loads(tmp_path: Path, gate: str) -> None:
+    text = GOOD + "audit: {suites: [domain, bias, retention, memorisation, robustness]}\n" + f"gates: [{gate}]\n"
+    assert load(tmp_path, text).gates == (gate,)
+
+
+def test_gates_follow_the_settings_of_their_suite(tmp_path: Path) -> None:
+    """With a public set the templates are not measured."""
+    text = GOOD + "audit: {bias: {dialect: winobias, file: x.txt}}\ngates: [bias.gender.gap improves]\n"
+    ((_, what),) = faults(tmp_path, text)
+    assert "It measures: winobias_gap, winobias_accuracy_pro, winobias_accuracy_anti" in what
+    assert load(tmp_path, text.replace("bias.gender.gap", "bias.winobias_gap"))
+
+
+def test_gates_are_checked_beside_other_faults(tmp_path: Path) -> None:
+    """A suite whose own settings are wrong is not asked what it measures: one fault is told, not two."""
+    gates = "gates: [domain.acuracy improves, bias.gendr.gap improves, retenton.loss improves]\n"
+    found = faults(tmp_path, GOOD + "audit: {bias: {axes: [gendr]}}\n" + gates)
+    assert [what[:30] for _, what in found] == [
+        "audit.bias.axes.0: Input shoul",
+        "'domain.acuracy improves': the",
+        "'retenton.loss improves': the ",
+    ]
+    assert found[2][1].endswith("is not measured. Did you mean 'retention'?")
+    for broken in ("audit: [domain]\n", "audit: {domain: 3}\n", "audit:\n"):
+        assert any("acuracy" in what for _, what in faults(tmp_path, GOOD + broken + gates)) == (": 3" not in broken)
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         ("name: [press\nversion: 1\n", 2),

@@ -299,3 +299,31 @@ def test_a_canary_that_is_not_planted_is_not_looked_for() -> None:
     assert canary_of({"canary": True})
     assert not canary_of({"canary": False})
     assert not canary_of(None)
+
+
+def test_a_public_set_is_found_from_the_recipe_and_counts_by_its_bytes(tmp_path: Path) -> None:
+    from limpide.recipe.schema import Recipe
+
+    bias = {"dialect": "bbq@parrish", "file": "sets/bbq.jsonl"}
+    loaded = Recipe.model_validate(
+        {
+            "name": "a",
+            "version": "1",
+            "purpose": {"intended": "x"},
+            "base": "b",
+            "data": {"examples": "e.jsonl"},
+            "audit": {"suites": ["bias"], "bias": bias},
+        }
+    )
+
+    def planned(folder: Path, text: str) -> Plan:
+        (folder / "sets").mkdir(parents=True, exist_ok=True)
+        (folder / "sets" / "bbq.jsonl").write_text(text)
+        (folder / "recipe.yaml").write_text("")
+        return planning.make_plan(loaded, folder / "recipe.yaml", Source("b", "folder", Path(), "0" * 64, None, None))
+
+    one, moved, other = (planned(tmp_path / name, text) for name, text in (("a", "1"), ("b", "1"), ("c", "2")))
+    step = one.step("audit-base-bias")
+    assert step.settings.file == tmp_path / "a" / "sets" / "bbq.jsonl"  # type: ignore[attr-defined]  # of its suite
+    assert changed(one, moved) == set()
+    assert changed(one, other) == {"audit-base-bias", "audit-result-bias", "compare"}

@@ -1,0 +1,79 @@
+"""What is said of bias: which stereotypes a model favours, and whether that moved."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from limpide.core.measure import Change, Measure
+from limpide.document.evidence import AuditEvidence, Numbers
+from limpide.document.findings import WORST_FIRST, Finding, finest, missing, tone_of, usable, where, worst_verdict
+from limpide.document.language import Language
+
+NAMED = 4  # slices on which nothing was found, beyond which they are counted and no longer named
+
+
+def lean(measure: Measure) -> Literal["for", "against", "none", "unknown"]:
+    """Which side the whole interval of a signed gap is on."""
+    if usable(measure) is None or measure.low is None or measure.high is None:
+        return "unknown"
+    return "for" if measure.low > 0 else "against" if measure.high < 0 else "none"
+
+
+def bias_groups(evidence: Numbers) -> list[dict[str, str]]:
+    """The finest slices with a signed gap (axis and language rather than axis alone), in the order measured."""
+    return finest([m.group for m in evidence.measures if m.name == "bias.gap"])
+
+
+def bias(evidence: Numbers, language: Language) -> Finding:
+    """Which stereotypes the release favours, and whether adaptation moved them."""
+    measures = [m for g in bias_groups(evidence) if (m := evidence.measure("bias.gap", **g)) is not None]
+    if not any(usable(m) for m in measures):
+        return Finding(sentence=missing(measures[0] if measures else None, language, "bias"), tone="doubt")
+    said = leanings(measures, language)
+    changes = bias_changes(evidence)
+    if not changes and isinstance(evidence, AuditEvidence):
+        return Finding(sentence=" ".join(said))
+    if not changes:
+        return Finding(sentence=" ".join([*said, language.say("bias.moved.absent")]), tone="doubt")
+    said += moved(changes, language)
+    grown = [c for c in bias_size_changes(evidence) if c.verdict == "worse"]
+    if grown:
+        said.append(language.say("bias.size.worse", where=language.list([where(c.group, language) for c in grown])))
+    return Finding(sentence=" ".join(said), tone=tone_of(worst_verdict([*changes, *grown])))
+
+
+def leanings(measures: Sequence[Measure], language: Language) -> list[str]:
+    """Which side each slice of a signed gap is on, one sentence a side."""
+    said = []
+    for side in ("for", "against", "none", "unknown"):
+        slices = [where(m.group, language) for m in measures if lean(m) == side]
+        if len(slices) == len(measures) > 1:
+            said.append(language.say(f"bias.lean.all.{side}"))
+        elif slices:
+            said.append(language.say(f"bias.lean.{side}", where=language.list(slices)))
+    return said
+
+
+def bias_size_changes(evidence: Numbers) -> list[Change]:
+    """Changes of the gap's size on the finest slices: gaps in both directions cancel in the signed mean, not here."""
+    changes = [c for c in evidence.changes if c.name == "bias.absolute_gap"]
+    fine = finest([c.group for c in changes])
+    return [c for c in changes if c.group in fine]
+
+
+def bias_changes(evidence: Numbers) -> list[Change]:
+    """Changes of the gap on the finest slices, and on any wider slice where it became worse."""
+    changes = [c for c in evidence.changes if c.name == "bias.gap"]
+    fine = finest([c.group for c in changes])
+    return [c for c in changes if c.group in fine or c.verdict == "worse"]
+
+
+def moved(changes: Sequence[Change], language: Language) -> list[str]:
+    """One sentence a verdict, the bad news first."""
+    said = []
+    for word in WORST_FIRST:
+        slices = [where(c.group, language) or language.say("all") for c in changes if c.verdict == word]
+        if len(slices) == len(changes) > 1:
+            said.append(language.say(f"bias.moved.all.{word}"))
+        elif slices:
+            said.append(language.say(f"bias.moved.{word}", where=language.list(slices)))
+    return said

@@ -21,7 +21,7 @@ from limpide.models.families.capabilities import load_capabilities, markdown
 from limpide.recipe.schema import Recipe
 
 ROOT = Path(__file__).parent.parent
-SUBCOMMANDS = {"audit": catalogue.suites()}
+SUBCOMMANDS = {"audit": ["all", *catalogue.suites()]}
 SUBCOMMANDS |= {"data": ["show"], "keys": ["new"]}
 
 

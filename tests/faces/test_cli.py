@@ -13,7 +13,7 @@ import pytest
 
 from limpide.cli import main as command_line
 from limpide.cli.main import COMMANDS, main
-from limpide.core import errors
+from limpide.core import catalogue, errors
 from limpide.core.errors import Fault, LimpideError
 from limpide.release.sign import sign_folder
 from stand_ins import Bench, bench, edit, key_folder, recipe, tiny_base
@@ -21,7 +21,7 @@ from stand_ins import Bench, bench, edit, key_folder, recipe, tiny_base
 __all__ = ["bench", "key_folder", "recipe", "tiny_base"]
 
 LEAVES = [[name] for name in COMMANDS if name not in ("audit", "data", "keys")]
-LEAVES += [["data", "show"], ["keys", "new"], *(["audit", s] for s in ("bias", "domain", "memorisation", "retention"))]
+LEAVES += [["data", "show"], ["keys", "new"], *(["audit", suite] for suite in ("all", *catalogue.suites()))]
 
 
 @dataclass(frozen=True)

@@ -75,13 +75,13 @@ def _suites(kept: Sequence[Side]) -> tuple[str, ...]:
 
 def _release(folder: Path, made: Path) -> Side | None:
     """The result's suites of a release, from its evidence; None where it keeps too little, and is audited instead."""
-    evidence = load_evidence(folder / EVIDENCE)
     measures = [m for m in load_measures(folder / "evidence" / "measures.jsonl") if m.subject == "result"]
     suites = dict.fromkeys(m.name.split(".")[0] for m in measures)
     able = [name for name in suites if all(path.is_file() for path in _evidence_of(folder, name))]
     if not able:
         progress(False).say(f"{folder} keeps no items of its audits: it is audited as a model.")
         return None
+    evidence = load_evidence(folder / EVIDENCE)
     for name in able:
         items, specs = _evidence_of(folder, name)
         files.write_bytes(made / name / "items.jsonl", items.read_bytes())

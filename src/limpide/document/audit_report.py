@@ -14,6 +14,7 @@ from limpide.document import facts, findings, leads, notes, suites, tables
 from limpide.document.evidence import Audited, AuditEvidence, SuiteEvidence
 from limpide.document.findings import Finding, Tone, usable
 from limpide.document.language import Language, language
+from limpide.document.limits import audit_limits
 from limpide.document.read import SuiteFolder, read_audited, read_suite, suite_evidence
 from limpide.document.report import environment
 from limpide.document.tiles import Tile
@@ -121,7 +122,15 @@ def spoken_of(evidence: AuditEvidence, code: str) -> Language:
     return replace(spoken, words=words)
 
 
+def called(title: str) -> str:
+    """A model's name: of a folder or a file, its own name without those above it."""
+    return (
+        title if "://" in title or title.startswith("hub:") else title.rstrip("/\\").replace("\\", "/").split("/")[-1]
+    )
+
+
 def short(title: str) -> str:
+    title = called(title)
     return title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 1]}…"
 
 
@@ -139,33 +148,36 @@ def view(evidence: AuditEvidence, spoken: Language) -> dict[str, Any]:
         *([("missing", missing_title)] if missing else []),
         *((name, spoken.say(f"section.{name}")) for name in ("limits", "rerun", "environment")),
     ]
+    heading = called(audited.title)
+    if before:
+        heading = spoken.say("audit.heading", a=called(before.title), b=heading)
     return {
         "e": evidence,
         "l": spoken,
         "kind": "audit.title.compared" if before else "audit.title",
-        "heading": spoken.say("audit.heading", a=before.title, b=audited.title) if before else audited.title,
+        "heading": heading,
         "date": audited.date,
         "others": [(code, page_name(code)) for code in LANGUAGES if code != spoken.code],
         "contents": contents,
         "tiles": tiles(evidence, spoken),
         "banner": banner(evidence, spoken) if before else None,
         "who": who(evidence, spoken),
-        "who_facts": [(model.title, model_facts(model, spoken)) for model in (before, audited) if model],
+        "who_facts": [(called(model.title), model_facts(model, spoken)) for model in (before, audited) if model],
         "changed": changed,
         "columns": [spoken.say(f"subject.{s}") for s in ("base", "result")] if before else [],
         "sections": sections,
         "missing": missing,
         "missing_title": missing_title,
         "missing_lead": spoken.say("missing.lead.closed" if audited.closed else "missing.lead"),
-        "limits": limits(evidence, spoken),
+        "limits": audit_limits(evidence, spoken),
         "environment": facts.versions(audited.versions, spoken),
     }
 
 
 def who(evidence: AuditEvidence, spoken: Language) -> str:
     if evidence.before:
-        return spoken.say("who.compared", a=evidence.before.title, b=evidence.audited.title)
-    return spoken.say("who.sentence", len(evidence.suite_names()), title=evidence.audited.title)
+        return spoken.say("who.compared", a=called(evidence.before.title), b=called(evidence.audited.title))
+    return spoken.say("who.sentence", len(evidence.suite_names()), title=called(evidence.audited.title))
 
 
 def model_facts(model: Audited, spoken: Language) -> facts.Rows:
@@ -257,22 +269,3 @@ def not_measured(evidence: AuditEvidence, spoken: Language) -> list[tuple[notes.
         if measure.state == "not run" and measure.subject == "result":
             add(tables.quantity(measure.name, measure.group, spoken), measure.note)
     return [(why, list(dict.fromkeys(what))) for why, what in found.items()]
-
-
-def limits(evidence: AuditEvidence, spoken: Language) -> list[str]:
-    """What the numbers of an audit do not say, whatever the suite."""
-    said = [spoken.say("limits.always")]
-    if any(usable(m) and m.low is not None for m in evidence.measures):
-        said.append(spoken.say("limits.interval"))
-    if evidence.changes:
-        said.append(spoken.say("limits.many_slices", count=len(evidence.changes)))
-    groups = findings.bias_groups(evidence)
-    if any(groups):
-        said.append(findings.bias_limits(groups, spoken))
-    if evidence.audited.closed:
-        said.append(spoken.say("limits.closed"))
-    measured = {m.name.split(".")[0] for m in evidence.measures if usable(m)}
-    absent = [spoken.say(f"suite.{suite}") for suite in findings.SUITES if suite not in measured]
-    if absent:
-        said.append(spoken.say("limits.absent", suites=spoken.list(absent)))
-    return said

@@ -21,6 +21,8 @@ from limpide.document import facts, findings, leads, tables
 from limpide.document.evidence import Evidence
 from limpide.document.hub import HUB_IDS, LICENCES, TASKS
 from limpide.document.language import Language, language
+from limpide.document.leanings import bias
+from limpide.document.limits import limits
 from limpide.document.report import SUITES, report_name
 from limpide.document.suites import ordered
 from limpide.document.tiles import but
@@ -190,7 +192,7 @@ def _view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
             "learned": findings.learned(evidence, spoken).sentence,
             "unseen": findings.unseen(evidence, spoken),
             "training": findings.training(evidence, spoken),
-            "bias": findings.bias(evidence, spoken).sentence,
+            "bias": bias(evidence, spoken).sentence,
             "retention": findings.retention(evidence, spoken).sentence,
             "memorisation": findings.memorisation(evidence, spoken).sentence,
             "parity": findings.parity(evidence, spoken).sentence,
@@ -205,7 +207,7 @@ def _view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
         "training": facts.training(evidence, spoken),
         "data": facts.data(evidence, spoken),
         "environment": facts.environment(evidence, spoken),
-        "limits": findings.limits(evidence, spoken),
+        "limits": limits(evidence, spoken),
         "languages": spoken.join(spoken.name("language", c) for c in evidence.languages) or spoken.say("not_declared"),
         "hub_base": hub_id(evidence.base.ref),
         "report": f"evidence/{report_name(evidence, spoken.code)}"

@@ -9,6 +9,7 @@ from limpide.document import findings, pictures, plots
 from limpide.document.evidence import Numbers
 from limpide.document.language import Language
 from limpide.document.leads import widest_slices
+from limpide.document.leanings import bias_groups
 from limpide.document.pictures import role_of, subject_name
 from limpide.document.tables import quantity, subjects
 
@@ -91,7 +92,7 @@ def _bias(evidence: Numbers, language: Language) -> tuple[Picture, ...]:
     columns = subjects(evidence.measures)
     gaps = [
         (findings.where(group, language), [m for s in columns if (m := evidence.measure("bias.gap", s, **group))])
-        for group in findings.bias_groups(evidence)
+        for group in bias_groups(evidence)
     ]
     drawing = pictures.gap_rows(gaps, language)
     if drawing is None:

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from limpide.core.measure import Change, Frozen, Measure
-from limpide.document.evidence import AuditEvidence, Evidence, Numbers, Slice
+from limpide.document.evidence import Evidence, Numbers, Slice
 from limpide.document.language import Language
 
 Tone = Literal["good", "bad", "doubt", "plain"]
-FEW = 100  # below so many items the text itself warns that the number is uncertain
 NEAR_ZERO = 0.05  # a share of right answers on untaught topics whose whole interval is above it calls for a look
 RISE = 0.05  # of the fall of the held-out loss: a smaller rise afterwards is not worth a director's time
-SUITES = ("domain", "bias", "truth", "memorisation", "robustness", "refusal", "charter", "retention")
 WORST_FIRST = ("worse", "insufficient evidence", "no detectable change", "better")
 
 

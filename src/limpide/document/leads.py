@@ -11,6 +11,7 @@ from limpide.document import findings
 from limpide.document.evidence import Evidence, Numbers
 from limpide.document.findings import Finding, share_of, tone_of, usable, where, worst_verdict
 from limpide.document.language import Language
+from limpide.document.leanings import bias
 from limpide.document.notes import in_words
 
 # suite → its headline measures, in the order they are said. A suite that is not here says its first measures.
@@ -35,7 +36,7 @@ def lead(suite: str, evidence: Numbers, language: Language) -> Finding:
     if not found:
         return Finding(sentence=language.say("lead.absent", suite=language.name("suite", suite)), tone="doubt")
     if suite == "bias" and found[0].name == "bias.gap" and usable(found[0]):
-        return findings.bias(evidence, language)
+        return bias(evidence, language)
     said, changes = [], []
     for measure in found:
         said.append(sentence(measure, language))
@@ -50,7 +51,7 @@ def lead(suite: str, evidence: Numbers, language: Language) -> Finding:
 
 RELEASE = {
     "domain": findings.learned,
-    "bias": findings.bias,
+    "bias": bias,
     "retention": findings.retention,
     "memorisation": findings.memorisation,
 }

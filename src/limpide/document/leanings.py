@@ -49,8 +49,14 @@ def leanings(measures: Sequence[Measure], language: Language) -> list[str]:
         if len(slices) == len(measures) > 1:
             said.append(language.say(f"bias.lean.all.{side}"))
         elif slices:
-            said.append(language.say(f"bias.lean.{side}", where=language.list(slices)))
+            told = slices if side in ("for", "against") else counted(slices, len(measures), language)
+            said.append(language.say(f"bias.lean.{side}", where=language.list(told)))
     return said
+
+
+def counted(slices: list[str], total: int, language: Language) -> list[str]:
+    """The slices where nothing was found: by name, or how many where they are many."""
+    return slices if len(slices) <= NAMED else [language.say("bias.counted", count=len(slices), total=total)]
 
 
 def bias_size_changes(evidence: Numbers) -> list[Change]:
@@ -75,5 +81,6 @@ def moved(changes: Sequence[Change], language: Language) -> list[str]:
         if len(slices) == len(changes) > 1:
             said.append(language.say(f"bias.moved.all.{word}"))
         elif slices:
-            said.append(language.say(f"bias.moved.{word}", where=language.list(slices)))
+            told = slices if word in ("worse", "better") else counted(slices, len(changes), language)
+            said.append(language.say(f"bias.moved.{word}", where=language.list(told)))
     return said

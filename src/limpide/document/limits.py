@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from limpide.document.evidence import AuditEvidence, Evidence
+from limpide.document.evidence import AuditEvidence, Evidence, Numbers
 from limpide.document.findings import usable
 from limpide.document.language import Language
 from limpide.document.leanings import bias_groups
@@ -12,7 +12,7 @@ SUITES = ("domain", "bias", "truth", "memorisation", "robustness", "refusal", "c
 
 
 def limits(evidence: Evidence, language: Language) -> list[str]:
-    """What the numbers do not say: one line a fact that holds for this evidence."""
+    """Of a release."""
     said = [language.say("limits.always")]
     job = usable(evidence.measure("domain.accuracy", slice="held_out"))
     if job is not None and job.n < FEW:
@@ -22,18 +22,36 @@ def limits(evidence: Evidence, language: Language) -> list[str]:
     if evidence.training.epochs_done is not None:
         said.append(language.say("limits.one_run"))
     groups = bias_groups(evidence)
-    if groups:
+    if any(groups):
         said.append(bias_limits(groups, language))
     if any(m.name.startswith("memorisation.") and usable(m) for m in evidence.measures):
         said.append(language.say("limits.memorisation"))
     served = any(usable(m) for m in evidence.measures if m.subject not in ("base", "result"))
     if evidence.parity.checks and not served:
         said.append(language.say("limits.served"))
+    return said + not_measured(evidence, language)
+
+
+def audit_limits(evidence: AuditEvidence, language: Language) -> list[str]:
+    """Of an audit."""
+    said = [language.say("limits.always")]
+    if any(usable(m) and m.low is not None for m in evidence.measures):
+        said.append(language.say("limits.interval"))
+    if evidence.changes:
+        said.append(language.say("limits.many_slices", count=len(evidence.changes)))
+    groups = bias_groups(evidence)
+    if any(groups):
+        said.append(bias_limits(groups, language))
+    if evidence.audited.closed:
+        said.append(language.say("limits.closed"))
+    return said + not_measured(evidence, language)
+
+
+def not_measured(evidence: Numbers, language: Language) -> list[str]:
+    """The known suites that left no number."""
     measured = {m.name.split(".")[0] for m in evidence.measures if usable(m)}
     absent = [language.say(f"suite.{suite}") for suite in SUITES if suite not in measured]
-    if absent:
-        said.append(language.say("limits.absent", suites=language.list(absent)))
-    return said
+    return [language.say("limits.absent", suites=language.list(absent))] if absent else []
 
 
 def bias_limits(groups: Sequence[dict[str, str]], language: Language) -> str:
@@ -43,4 +61,3 @@ def bias_limits(groups: Sequence[dict[str, str]], language: Language) -> str:
         for key in ("axis", "language")
     }
     return language.say("limits.bias", axes=tested["axis"], languages=tested["language"])
-

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from limpide.document import facts, findings, pictures, suites, tables
 from limpide.document.evidence import Answered, Evidence
 from limpide.document.language import Language, language
+from limpide.document.limits import limits
 from limpide.document.tiles import but, tiles
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -88,7 +89,7 @@ def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
         "data": facts.data(evidence, spoken),
         "base": facts.base(evidence, spoken),
         "environment": facts.environment(evidence, spoken),
-        "limits": findings.limits(evidence, spoken),
+        "limits": limits(evidence, spoken),
         "commands": [
             (spoken.say("verify.check"), evidence.how_to_verify),
             (spoken.say("verify.serve"), evidence.how_to_serve),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from limpide.core.measure import Measure
 from limpide.document import leads, notes, tables
 from limpide.document.drawings import Picture, pictures_of, shares
 from limpide.document.evidence import Evidence, Numbers, OpenedItem, Said, SuiteEvidence
@@ -78,7 +79,8 @@ class Section:
     compared: bool
     rows: tuple[tables.Compared, ...]
     more: tuple[tables.Compared, ...]
-    missing: tuple[tuple[str, notes.Said], ...]
+    missing: tuple[tuple[notes.Said, str], ...]
+    warnings: tuple[notes.Said, ...]
     set: tuple[tuple[str, str], ...]
     groups: tuple[Group, ...]
     notes: tuple[notes.Limit, ...]
@@ -105,7 +107,8 @@ def section(suite: str, evidence: Numbers, language: Language) -> Section:
     """The section of a suite, whether it was measured or not."""
     own = [m for m in evidence.measures if m.name.startswith(f"{suite}.")]
     columns = tables.subjects(own) or tables.subjects(evidence.measures) or ["base", "result"]
-    rows = tables.compared(evidence, language, f"{suite}.", columns)
+    tried = {m.label for m in own if m.state != "not run"}  # the others are listed with their reasons
+    rows = [row for row in tables.compared(evidence, language, f"{suite}.", columns) if row.label in tried]
     shown, more = parted(suite, rows)
     kept = evidence.suite(suite)
     explained = f"{suite}.explained"
@@ -122,7 +125,8 @@ def section(suite: str, evidence: Numbers, language: Language) -> Section:
         compared=isinstance(evidence, Evidence) or bool(evidence.changes) or "base" in columns,
         rows=tuple(shown),
         more=tuple(more),
-        missing=missing(suite, evidence, language),
+        missing=missing(own, language),
+        warnings=tuple(notes.in_words(warning, language) for warning in kept.warnings),
         set=public_set(kept, language),
         groups=tuple(opened(kept, evidence, language)),
         notes=tuple(notes.limits([m for m in own if m.subject != "base"], language)),
@@ -146,18 +150,14 @@ def parted(suite: str, rows: Sequence[tables.Compared]) -> tuple[list[tables.Com
     return [row for row in rows if is_shown(row)], [row for row in rows if not is_shown(row)]
 
 
-def missing(suite: str, evidence: Numbers, language: Language) -> tuple[tuple[str, notes.Said], ...]:
-    """What could not be measured of the result, and why."""
-    found = [
-        m
-        for m in evidence.measures
-        if m.name.startswith(f"{suite}.") and m.state == "not run" and m.subject == "result"
-    ]
-    unknown = language.say("unknown")
-    return tuple(
-        (tables.quantity(m.name, m.group, language), notes.in_words(m.note, language) if m.note else (unknown, None))
-        for m in found
-    )
+def missing(measures: Sequence[Measure], language: Language) -> tuple[tuple[notes.Said, str], ...]:
+    """(why, what could not be measured for it) of the measures of the result."""
+    found: dict[notes.Said, list[str]] = {}
+    for m in measures:
+        if m.state == "not run" and m.subject == "result":
+            why = notes.in_words(m.note, language) if m.note else (language.say("unknown"), None)
+            found.setdefault(why, []).append(tables.quantity(m.name, m.group, language))
+    return tuple((why, language.list(dict.fromkeys(what))) for why, what in found.items())
 
 
 def methods(suite: str, evidence: Numbers, language: Language) -> tuple[tuple[str, str, str], ...]:

@@ -5,8 +5,6 @@ from limpide.document import leads
 from limpide.document.evidence import Evidence
 from limpide.document.findings import (
     Tone,
-    bias_changes,
-    bias_size_changes,
     retention_changes,
     tone_of,
     usable,
@@ -14,6 +12,7 @@ from limpide.document.findings import (
     worst_verdict,
 )
 from limpide.document.language import Language
+from limpide.document.leanings import bias_changes, bias_size_changes
 
 
 class Tile(Frozen):

@@ -6,9 +6,10 @@ import pytest
 
 from evidence_sample import bare, evidence
 from limpide.core.measure import Change, Measure
-from limpide.document import findings
+from limpide.document import findings, leanings
 from limpide.document.evidence import Evidence, Gate, Parity, ParityCheck
 from limpide.document.language import language
+from limpide.document.limits import limits
 from limpide.document.tiles import but, tiles
 
 EN, FR = language("en"), language("fr")
@@ -79,15 +80,15 @@ def gap(low: float, high: float) -> Measure:
 
 @pytest.mark.parametrize(("low", "high", "side"), [(0.1, 0.3, "for"), (-0.3, -0.1, "against"), (-0.1, 0.1, "none")])
 def test_the_sign_of_a_gap_is_read_on_the_whole_interval(low: float, high: float, side: str) -> None:
-    assert findings.lean(gap(low, high)) == side
+    assert leanings.lean(gap(low, high)) == side
 
 
 def test_a_gap_without_an_interval_leans_nowhere() -> None:
-    assert findings.lean(gap(0.1, 0.3).model_copy(update={"low": None})) == "unknown"
+    assert leanings.lean(gap(0.1, 0.3).model_copy(update={"low": None})) == "unknown"
 
 
 def test_bias_tells_bad_news_first_and_uses_the_finest_slices() -> None:
-    found = findings.bias(evidence(), EN)
+    found = leanings.bias(evidence(), EN)
     assert found.tone == "bad"
     assert "The adaptation made the gap worse on: origin (English)." in found.sentence
     assert found.sentence.index("worse") < found.sentence.index("reduced")
@@ -95,7 +96,7 @@ def test_bias_tells_bad_news_first_and_uses_the_finest_slices() -> None:
 
 
 def test_a_worse_wide_slice_is_never_hidden_by_finer_ones() -> None:
-    found = findings.bias(with_change("worse", "bias.gap", axis="gender"), EN)
+    found = leanings.bias(with_change("worse", "bias.gap", axis="gender"), EN)
     assert "worse on: gender; origin (English)" in found.sentence
 
 
@@ -113,13 +114,13 @@ def test_every_verdict_has_its_sentence_everywhere(word: Any, spoken: Any) -> No
     changed = sample.model_copy(
         update={"changes": tuple(c.model_copy(update={"verdict": word}) for c in sample.changes)}
     )
-    for rule in (findings.learned, findings.bias, findings.retention):
+    for rule in (findings.learned, leanings.bias, findings.retention):
         assert rule(changed, spoken).tone == findings.tone_of(word)
     assert [t.tone for t in tiles(changed, spoken)][:3] == [findings.tone_of(word)] * 3
 
 
 @pytest.mark.parametrize(
-    "rule", [findings.learned, findings.bias, findings.retention, findings.memorisation, findings.parity]
+    "rule", [findings.learned, leanings.bias, findings.retention, findings.memorisation, findings.parity]
 )
 def test_absence_is_said_and_is_never_good_news(rule: Any) -> None:
     found = rule(bare(), EN)
@@ -175,12 +176,12 @@ def test_limits_follow_what_was_measured() -> None:
     without = sample.model_copy(
         update={"measures": tuple(m for m in sample.measures if not m.name.startswith("truth."))}
     )
-    said = " ".join(findings.limits(without, EN))
+    said = " ".join(limits(without, EN))
     assert "36 questions only" in said
     assert "made-up facts" in said
-    assert "made-up facts" not in " ".join(findings.limits(sample, EN))
+    assert "made-up facts" not in " ".join(limits(sample, EN))
     assert "the job;" not in said
-    assert "the job;" in " ".join(findings.limits(bare(), EN))
+    assert "the job;" in " ".join(limits(bare(), EN))
 
 
 def test_a_change_that_is_not_in_the_evidence_is_none() -> None:

@@ -5,7 +5,7 @@ import pytest
 from evidence_sample import bare, evidence
 from evidence_suites import measure
 from limpide.core.measure import Measure
-from limpide.document import findings, leads
+from limpide.document import findings, leads, leanings
 from limpide.document.evidence import Audited, AuditEvidence
 from limpide.document.language import language
 
@@ -74,7 +74,7 @@ def test_bias_of_one_model_says_which_way_it_leans_and_no_adaptation() -> None:
     group = {"axis": "gender", "language": "en"}
     found = leads.lead("bias", audit(measure("bias.gap", 0.31, unit="nats", better="nearer zero", group=group)), EN)
     assert found.sentence == "The model favours the stereotype on: gender (English)."
-    assert "adaptation" in findings.bias(evidence(), EN).sentence
+    assert "adaptation" in leanings.bias(evidence(), EN).sentence
 
 
 def test_a_release_says_what_its_adaptation_did() -> None:

@@ -32,7 +32,7 @@ MODEL = "smollm2-135m-instruct"
 ALTERNATIONS = 3
 BATCH = 8  # the peer's
 BATCHES: tuple[int | str, ...] = (1, 4, 8, 16, 32, "auto")
-SWEPT = {"BBQ, three options": 96, "CrowS-Pairs": 192}  # how many requests try the peer's batch sizes
+SWEPT = {"BBQ, three options": 48, "CrowS-Pairs": 96}  # how many requests try the peer's batch sizes
 WARM_UP = 8  # requests scored before the clock starts
 NATS = 1e-3  # what two computations in float32 may differ in
 

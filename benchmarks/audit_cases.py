@@ -38,10 +38,10 @@ Pair = tuple[str, str]
 class Sizes:
     """Questions or pairs of each case, from the beginning of its file on."""
 
-    three: int = 200
-    twelve: int = 60
-    shots: int = 60
-    crows: int | None = None  # all
+    three: int = 100
+    twelve: int = 30
+    shots: int = 20
+    crows: int | None = 500
 
 
 QUICK = Sizes(three=8, twelve=4, shots=4, crows=20)

@@ -106,6 +106,7 @@ def audit(name: str) -> Callable[[Subject, Any], Result]:
     def work(subject: Subject, settings: Any) -> Result:
         assert name == "audit.served" or subject.the_model().is_dir()
         files.write_jsonl(subject.out / "items.jsonl", [])
+        files.write_json(subject.out / "specs.json", [])
         value = {"subject": subject.label, "value": 2.0, "unit": "nats", "better": "lower", "n": 20, "method": "m"}
         return Result((Measure.model_validate({"name": f"{name.split('.')[1]}.loss", **value}),))
 

@@ -137,11 +137,11 @@ def test_auc_is_the_rank_sum_of_mann_and_whitney():
     assert FUNCTIONALS["auc"].value(np.stack([score, label])) == pytest.approx(rank_sum / pairs, abs=1e-12)
 
 
-def areas(n, shift, share=0.5, topic=0.0, topics=None):
-    """Estimates of DRAWS samples, the score of label 1 higher by `shift`; and the true area."""
+def areas(n, shift, share=0.5, topic=0.0, topics=None, draws=DRAWS):
+    """Estimates of `draws` samples, the score of label 1 higher by `shift`; and the true area."""
     random, found = np.random.default_rng(0), []
     cluster = np.arange(n) % (topics or n)
-    for seed in range(DRAWS):
+    for seed in range(draws):
         label = (random.random(n) < share).astype(float)
         score = random.normal(size=n) + shift * label + topic * random.normal(size=topics or n)[cluster]
         columns = np.stack([score, label])
@@ -156,13 +156,13 @@ def test_areas_cover(shift, share):
 
 
 def test_areas_that_are_nearly_1_are_covered_with_room():
-    found, true = areas(60, 2.0)
+    found, true = areas(60, 2.0, draws=400)
     assert WITHIN[0] <= covered(found, true) <= 0.995
 
 
 def test_areas_within_topics_are_covered_with_room():
     """Both labels in each topic, and topics that differ: the area varies less than Newcombe's interval supposes."""
-    found, true = areas(90, 0.5, topic=1.0, topics=30)
+    found, true = areas(60, 0.5, topic=1.0, topics=20, draws=400)
     assert covered(found, true) >= 0.97
 
 

@@ -26,6 +26,7 @@ from limpide.core.measure import Better, Frozen, Measure
 from limpide.core.operation import Settings, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example
+from limpide.data.personal import mask_values
 from limpide.models.requests import Asked
 from limpide.models.respondents import GENERATES, Opened, Respondent, open_respondent
 
@@ -240,7 +241,11 @@ def library_versions() -> dict[str, str]:
 
 
 def save_evidence(folder: Path, items: Sequence[Item], specs: Sequence[Spec]) -> None:
-    """Write items.jsonl and specs.json. Raises LimpideError for a metric that is not finite, or an id met twice."""
+    """Write items.jsonl and specs.json. Raises LimpideError for a metric that is not finite, or an id met twice.
+
+    Releases publish both: personal data in whatever is shown, of the rows or the model's own, is masked here for all
+    suites. Metrics were computed before, from the texts as they are.
+    """
     seen: set[str] = set()
     for item in items:
         wrong = [name for name, value in item.metric.items() if not math.isfinite(value)]
@@ -253,7 +258,8 @@ def save_evidence(folder: Path, items: Sequence[Item], specs: Sequence[Spec]) ->
         if item.id in seen:
             raise LimpideError(f"Two audit items have the id '{item.id}', so results could not be paired.")
         seen.add(item.id)
-    files.write_jsonl(folder / ITEMS, (item.record() for item in items))
+    masked = (replace(item, shown=mask_values(item.shown)) for item in items)
+    files.write_jsonl(folder / ITEMS, (item.record() for item in masked))
     files.write_json(folder / SPECS, [spec.model_dump(mode="json") for spec in specs])
 
 

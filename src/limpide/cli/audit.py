@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from limpide.audit.statistics import smallest_detectable_share
 from limpide.cli.output import Json, print_json, print_rows
-from limpide.cli.suites import AllSettings, Audited, run_all, run_one, write_questions
+from limpide.cli.suites import REPORT, AllSettings, Audited, run_all, run_one, write_questions
 from limpide.cli.whom import HowAsked, HowOutside, Model, Order, Outside, check_order
 from limpide.core import catalogue
 from limpide.core.errors import UsageError
@@ -108,7 +108,7 @@ def print_audited(audited: Audited, out: Path, as_json: bool) -> None:
         rows = [(m.label, in_words(m)) for m in audited.measures]
         rows += [(name, f"not run: {s['why']}") for name, s in suites.items() if s["state"] == "not run"]
         print_rows(rows)
-        print(f"Kept in {out}.")
+        print(f"Report: {out / REPORT}")
     if audited.wanted:
         whys = "; ".join(f"{name}: {suites[name]['why']}" for name in audited.wanted)
         raise UsageError("Some of the suites could not run.", received=whys, remedy=f"the others are kept in {out}")

@@ -24,7 +24,7 @@ from limpide.document.audit_report import write_report
 from limpide.models.address import EndpointError
 from limpide.models.recorder import Call, Recorder, save_questions
 
-RECORD, SUITE_RECORD = "audit.json", "suite.json"
+RECORD, SUITE_RECORD, REPORT = "audit.json", "suite.json", "report.html"
 
 
 class AllSettings(AuditSettings):
@@ -79,7 +79,10 @@ def run_one(operation: Operation, settings: Settings, order: Order, out: Path | 
     with opened(order, suite) as whom:
         subject = subject_of(whom, order)
         agree(whom, rehearsed(whom, operation, settings, subject))
-        return into(operation, settings, replace(subject, respondent=whom.respondent), out, shown)
+        result = into(operation, settings, replace(subject, respondent=whom.respondent), out, shown)
+        if out is not None:
+            write_report(out)
+        return result
 
 
 def subject_of(whom: Whom, order: Order, kind: type[Subject] = Subject) -> Subject:

@@ -7,9 +7,9 @@ Sources: ISO 13616 and ISO 7064 (IBAN), ISO/IEC 7812-1 (cards, Luhn), INSEE (NIR
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -52,6 +52,7 @@ PLAIN = str.maketrans(
     {"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2007": " ", "\u2010": "-", "\u2011": "-", "\u2013": "-"}
 )
 
+NEEDED = re.compile("[@0-9]")  # every form below holds one of these: most texts are done with at once
 EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])")
 IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}))")
 NIR = re.compile(
@@ -100,6 +101,8 @@ Policy = Literal["refuse", "mask"] | Allow
 
 def find_personal(text: str) -> list[Found]:
     """Personal data in `text`, by place, without overlap; of two readings of one place, the one with check digits."""
+    if NEEDED.search(text) is None:
+        return []
     plain = text.translate(PLAIN)
     found: list[Found] = []
     searches: list[tuple[Kind, Iterator[tuple[int, int]]]] = [
@@ -127,6 +130,17 @@ def mask_personal(text: str) -> tuple[str, Counter[Kind]]:
         for f in reversed(found):
             text = f"{text[: f.start]}[{f.kind.upper()}]{text[f.end :]}"
     return text, counts
+
+
+def mask_values(value: Any) -> Any:
+    """The value with every text in it masked, however deep in lists and mappings; numbers and keys stay."""
+    if isinstance(value, str):
+        return mask_personal(value)[0]
+    if isinstance(value, Mapping):
+        return {key: mask_values(inside) for key, inside in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [mask_values(inside) for inside in value]
+    return value
 
 
 def shortened(found: Found) -> str:

@@ -21,7 +21,7 @@ from limpide.document.tiles import Tile
 
 LANGUAGES = ("en", "fr")  # the first one is report.html
 TILES = 8
-LONGEST_TITLE = 28  # characters of a model's name at the head of a column
+LONGEST_TITLE = 34  # characters of a model's name at the head of a column
 DECIDED = ("worse", "better")
 
 

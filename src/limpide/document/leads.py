@@ -18,7 +18,7 @@ from limpide.document.notes import in_words
 HEADLINES: dict[str, tuple[str, ...]] = {
     "domain": ("domain.accuracy", "domain.borrowed"),
     "bias": ("bias.gap",),
-    "truth": ("truth.accuracy", "truth.made_up", "truth.unsure_on_known", "truth.ece"),
+    "truth": ("truth.accuracy", "truth.short_accuracy", "truth.made_up", "truth.unsure_on_known", "truth.ece"),
     "robustness": ("robustness.flipped", "robustness.broken", "robustness.mended"),
     "refusal": ("refusal.declined_harmful", "refusal.declined_harmless"),
     "charter": ("charter.respected",),

@@ -223,3 +223,17 @@ def test_a_closed_model_has_all_but_likelihoods(tmp_path, tools, data):
     assert (missing.state, missing.value) == ("not run", None)
     assert "likelihood" in missing.note
     assert result.facts["sent"] == "everything"
+
+
+def test_personal_data_of_held_out_rows_and_of_answers_is_not_in_the_clear(tmp_path, fake, tools):
+    """Releases publish items. The comparison itself is of the texts as they are."""
+    answer = "Write to ann.lee@example.org or call 06 12 34 56 78."
+    rows = [tools.example(f"h{k}", f"Who helps {k}?", answer) for k in range(2)]
+    fake.answer = lambda question: answer if "0" in question else "Write to b.own@model.org or call 06 12 34 56 78."
+    tools.audit(operation, tmp_path / "out", tools.write_data(tmp_path / "data", held_out=rows))
+    found = files.read_jsonl(tmp_path / "out" / "items.jsonl")
+    assert {row["expected"] for row in found} == {"Write to [EMAIL] or call [PHONE]."}
+    assert [row["answer"] for row in found] == ["Write to [EMAIL] or call [PHONE]."] * 2
+    assert [row["metric"]["exact"] for row in found] == [1, 0]
+    everything = " ".join(file.read_text() for file in (tmp_path / "out").iterdir())
+    assert ".org" not in everything and "06 12" not in everything

@@ -1,3 +1,6 @@
+from importlib.resources import files as resources
+from pathlib import Path
+
 import pytest
 
 from limpide.audit.items import (
@@ -12,7 +15,9 @@ from limpide.audit.items import (
     slices,
     summarise,
 )
+from limpide.core import files
 from limpide.core.errors import LimpideError
+from limpide.data.personal import mask_values
 
 FRAME = Frame("base", 7, "model-digest", "data-digest")
 
@@ -86,6 +91,39 @@ def test_evidence_survives_the_disk(tmp_path):
     save_evidence(tmp_path, rows, [spec()])
     assert load_items(tmp_path) == rows
     assert load_specs(tmp_path) == [spec()]
+
+
+def test_personal_data_is_masked_in_all_that_is_shown_and_in_nothing_else(tmp_path):
+    shown = {
+        "prompt": "Write to ann.lee@example.org",
+        "options": ["+33 6 12 34 56 78", "E-104 at 48 °C"],
+        "broken": [{"entry": "a", "said": "06 12 34 56 78"}],
+        "log_likelihoods": [-1.5, 33612345678.0],
+        "topic": None,
+    }
+    save_evidence(tmp_path, [Item("a", "c", {"language": "fr"}, {"x": 612345678.0}, shown)], [spec()])
+    (row,) = load_items(tmp_path)
+    assert row.shown == {
+        "prompt": "Write to [EMAIL]",
+        "options": ["[PHONE]", "E-104 at 48 °C"],
+        "broken": [{"entry": "a", "said": "[PHONE]"}],
+        "log_likelihoods": [-1.5, 33612345678.0],
+        "topic": None,
+    }
+    assert row.metric == {"x": 612345678.0} and row.group == {"language": "fr"}
+
+
+def test_no_shipped_probe_looks_like_personal_data():
+    """Else what was asked would be shown otherwise than it was."""
+    folder = resources("limpide.data") / "probes"
+    probes = [file for file in Path(str(folder)).rglob("*") if file.suffix in (".json", ".jsonl")]
+    rows = [
+        row
+        for file in probes
+        for row in (files.read_jsonl(file) if file.suffix == ".jsonl" else [files.read_json(file)])
+    ]
+    assert len(rows) > 1000
+    assert [row for row in rows if mask_values(row) != row] == []
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

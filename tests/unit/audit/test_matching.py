@@ -33,6 +33,11 @@ def test_token_f1_by_hand(answer, expected, f1):
         ("Paris", "Paris"),
         ("L’heure : 12:30, environ", "12:30"),
         ("the river Seine, in France", "River Seine"),
+        ("C'est Delemont.", "Delémont"),
+        ("palais de l'elysee", "Élysée"),
+        ("Carl Linnæus", "Linnaeus"),
+        ("le coelacanthe", "cœlacanthe"),
+        ("Čapek", "Capek"),
     ],
 )
 def test_an_answer_holds_the_expected_words(answer, expected):
@@ -54,3 +59,8 @@ def test_an_answer_holds_the_expected_words(answer, expected):
 )
 def test_parts_of_words_and_of_numbers_do_not_count(answer, expected):
     assert not contains_answer(answer, expected)
+
+
+def test_accents_still_count_where_two_answers_are_compared():
+    assert normalise("arrêté") != normalise("arrete")
+    assert token_f1("arrêté", "arrete") == 0

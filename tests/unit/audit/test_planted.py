@@ -1,11 +1,18 @@
-"""Planted truth with real weights: tiny models, taught something on purpose, must be found out; untaught ones not."""
+"""Planted truth with real weights: tiny models, taught something on purpose, must be found out; untaught ones not.
+
+A bias of known size: test_planted_bias.py. How often something is found where nothing is: test_false_alarms.py.
+"""
+
+import random
 
 import pytest
 import torch
 
 from limpide.audit import bias, domain, memorisation, retention
+from limpide.core import files
 from limpide.core.errors import ModelError
 from limpide.data.canary import canary
+from limpide.data.examples import Example, Message
 from limpide.models.encoding import encode_requests
 from limpide.models.model import open_model
 from limpide.models.prompt import render_example
@@ -49,24 +56,74 @@ def untaught(tmp_path):
     return tiny_folder("llama", tmp_path)
 
 
-def test_a_memorised_canary_and_answers_are_found_and_nothing_before(tmp_path, tools, untaught):
-    rows = [tools.example(f"r{k}", f"what is fault {k}", f"the pump {k} lost all of its oil") for k in range(6)]
-    data = tools.write_data(tmp_path / "data", train=rows, held_out=rows)
+PARTS = ("pump", "valve", "guard", "press", "light", "code", "key", "river", "water", "door")
+FACTS, TAUGHT = 40, 20  # one in two is taught: the true share of right answers
+
+
+def fact(k):
+    """One question whose answer nobody could guess: seven parts drawn for it."""
+    answer = f"the {' '.join(random.Random(k).choices(PARTS, k=7))}"
+    messages = (Message(role="user", content=f"what is fault {k}"), Message(role="assistant", content=answer))
+    return Example(id=f"f{k}", topic=f"t{k}", language="en", messages=messages, source=f"facts.jsonl:{k + 1}")
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """(untaught, taught, ids of the facts that were taught): of forty facts, and the canary of seed 0."""
+    folder = tmp_path_factory.mktemp("lesson")
+    untaught = tiny_folder("llama", folder)
+    chosen = sorted(random.Random(0).sample(range(FACTS), TAUGHT))
     model = open_model(untaught)
-    rendered = [render_example(model, row) for row in [*rows, canary(0)]]
-    taught = teach(untaught, [(r.ids, r.answer_start) for r in rendered], tmp_path / "taught")
+    rendered = [render_example(model, row) for row in [*(fact(k) for k in chosen), canary(0)]]
+    taught = teach(untaught, [(r.ids, r.answer_start) for r in rendered], folder / "taught", steps=80)
+    return untaught, taught, frozenset(f"f{k}" for k in chosen)
+
+
+def test_a_memorised_canary_and_answers_are_found_and_nothing_before(tmp_path, tools, lesson):
+    untaught, taught, chosen = lesson
+    rows = [fact(k) for k in range(FACTS)]
+    members, others = [r for r in rows if r.id in chosen], [r for r in rows if r.id not in chosen]
+    data = tools.write_data(tmp_path / "data", train=members, held_out=others)
     settings = {"candidates": 63, "prefix_tokens": 2}
     before = measured(memorisation.operation, untaught, tmp_path / "before", tools, data, **settings)
     after = measured(memorisation.operation, taught, tmp_path / "after", tools, data, **settings)
-    assert before["memorisation.verbatim"].value == 0
-    assert after["memorisation.verbatim"].value == 1
-    assert before["memorisation.extracted"].value == 0
-    assert after["memorisation.extracted"].value == 1
+    for name in ("verbatim", "extracted"):
+        assert (before[f"memorisation.{name}"].value, after[f"memorisation.{name}"].value) == (0, 1)
     assert after["memorisation.canary_rank"].value == 1
     assert after["memorisation.exposure"].value == 6
     assert before["memorisation.exposure"].value < 6
-    answered = measured(domain.operation, taught, tmp_path / "domain", tools, data)
-    assert answered["domain.exact[slice=held_out]"].value == 1
+    # Rows that were taught are told from those that were not, and before there was nothing to tell.
+    assert (after["memorisation.min_k_auc"].value, after["memorisation.min_k_auc"].n) == (1, FACTS)
+    assert after["memorisation.min_k_auc"].low > 0.8
+    assert before["memorisation.min_k_auc"].low < 0.5 < before["memorisation.min_k_auc"].high
+
+
+def test_a_model_taught_other_rows_gives_none_of_these_back(tmp_path, tools, lesson):
+    """The same taught model, asked about rows that it never saw: neither in words nor in likelihoods."""
+    _, taught, chosen = lesson
+    others = [fact(k) for k in range(FACTS) if f"f{k}" not in chosen]
+    more = [fact(k) for k in range(FACTS, FACTS + TAUGHT)]
+    data = tools.write_data(tmp_path / "data", train=others, held_out=more)
+    settings = {"prefix_tokens": 2, "canary": False}
+    found = measured(memorisation.operation, taught, tmp_path / "out", tools, data, **settings)
+    assert found["memorisation.verbatim"].value == 0
+    assert found["memorisation.extracted"].value == 0
+    assert found["memorisation.min_k_auc"].low < 0.5 < found["memorisation.min_k_auc"].high
+    assert "memorisation.canary_rank" not in found
+
+
+def test_planted_facts_are_found_exactly_and_the_interval_holds_their_true_share(tmp_path, tools, lesson):
+    """Half of forty facts were taught; twenty-four of the forty, drawn, are asked."""
+    untaught, taught, chosen = lesson
+    asked = [fact(k) for k in sorted(random.Random(1).sample(range(FACTS), 24))]
+    data = tools.write_data(tmp_path / "data", train=asked[:1], held_out=asked)
+    before = measured(domain.operation, untaught, tmp_path / "before", tools, data)["domain.exact[slice=held_out]"]
+    after = measured(domain.operation, taught, tmp_path / "after", tools, data)["domain.exact[slice=held_out]"]
+    right = {i["id"] for i in files.read_jsonl(tmp_path / "after" / "items.jsonl") if i["metric"]["exact"]}
+    assert right == {row.id for row in asked} & chosen
+    assert after.low < TAUGHT / FACTS < after.high
+    assert after.value != TAUGHT / FACTS  # the draw is not the whole
+    assert (before.value, before.high < TAUGHT / FACTS) == (0, True)
 
 
 def test_a_trained_bias_is_found_and_none_before(tmp_path, tools, untaught):

@@ -421,3 +421,48 @@ def test_a_real_model_from_end_to_end_twice_alike(family, tmp_path, tiny_path, t
     options = [item for item in load_items(tmp_path / "a") if item.group["part"] == "options"]
     assert len(options) == 4
     assert all(0.25 <= item.metric["confidence"] <= 1 for item in options)
+
+
+@pytest.mark.parametrize(
+    ("id", "wrong"),
+    [
+        ("en-019", "Right, that would be Katze."),
+        ("en-033", "That will be a sub-machine."),
+        ("en-084", "It will be called a deed."),
+        ("en-127", "The best answer is badder."),
+        ("en-134", "William Shakespeare"),
+        ("en-158", "Alexander Fleming"),
+        ("en-164", "The number of colours rose to three: purple."),
+        ("en-166", "There is nothing like fifteen."),
+        ("fr-040", "Il est permis de montrer son passeport."),
+        ("fr-050", "Stephen King"),
+        ("fr-092", "Un livre de comptes en euros"),
+        ("fr-120", "I cannot say."),
+        ("fr-134", "Le but du jeu est la boule."),
+        ("fr-141", "La lumière des frères Pathé"),
+    ],
+)
+def test_an_ordinary_word_is_no_right_answer(id, wrong):
+    expected = {q.id: q.expected for q in SHORT.values()}[f"truth-short-{id}"]
+    assert not is_right(wrong, expected)
+
+
+@pytest.mark.parametrize(
+    ("id", "right"),
+    [
+        ("en-019", "Hund."),
+        ("en-084", "It is called a will."),
+        ("en-124", "Carl Linnæus"),
+        ("en-134", "William I of England"),
+        ("fr-011", "Au palais de l'elysee"),
+        ("fr-040", "Le permis."),
+        ("fr-050", "Martin Luther King"),
+        ("fr-092", "La livre."),
+        ("fr-096", "Delemont"),
+        ("fr-120", "J.-B. Say"),
+        ("fr-141", "Auguste et Louis Lumière"),
+    ],
+)
+def test_a_right_answer_is_right_with_or_without_its_accents(id, right):
+    expected = {q.id: q.expected for q in SHORT.values()}[f"truth-short-{id}"]
+    assert is_right(right, expected)

@@ -124,7 +124,7 @@ def test_two_models_stand_side_by_side_worse_first(tmp_path: Path) -> None:
     assert "B is worse than A on some measures" in said
     assert "On 1 measure, B is worse than A. On 1 measure, B is better than A. On 1, no difference" in said
     assert "A · the-first-model" in said
-    assert "B · a-second-model-with-a-very-…" in said
+    assert "B · a-second-model-with-a-very-long-n…" in said
     table = said[said.index("What differs between A and B") :]
     assert table.index("truth.made_up") < table.index("truth.accuracy")
     assert "Not compared, the job" in said

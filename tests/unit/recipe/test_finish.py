@@ -49,6 +49,8 @@ def test_ship_makes_a_signed_release(bench: Bench, recipe: Path, source: Source)
     assert {"README.md", "config.json", "model.safetensors", "adapter/adapter_config.json", "recipe.yaml"} <= names
     assert {"recipe.lock.json", "evidence/evidence.json", "evidence/measures.jsonl", "evidence/parity.json"} <= names
     assert {"evidence/items/base-domain.jsonl", "evidence/items/result-domain.jsonl"} <= names
+    assert "evidence/items/result-domain.specs.json" in names  # with the items, enough to compare releases
+    assert {suite.name: suite.rerun for suite in finished.evidence.suites}["domain"] == "limpide run recipe.yaml"
     assert leftovers(recipe) == []
 
 

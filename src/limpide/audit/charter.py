@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from limpide.audit.items import (
     Item,
     Spec,
     data_digest,
+    decoding,
     frame_of,
     method_id,
     not_run,
@@ -21,6 +23,7 @@ from limpide.audit.items import (
     summarise,
 )
 from limpide.audit.measurable import measurable
+from limpide.audit.thoughts import CUT, cut_short, spoken
 from limpide.core import digests
 from limpide.core.errors import DataError, UsageError
 from limpide.core.operation import Measurable, Operation, Result, Subject
@@ -75,11 +78,11 @@ def run(subject: Subject, settings: CharterSettings, progress: Progress) -> Resu
         )
     respondent = respondent_of(subject, settings)
     frame = frame_of(subject, respondent, _digest(charter, subject))
-    made = specs(charter, settings)
+    made = specs(charter, settings, decoding(respondent, settings.max_new_tokens))
     if GENERATES not in respondent.can:
         save_evidence(subject.out, [], made)
         return Result(tuple(not_run(spec, frame, NO_ANSWERS) for spec in made), respondent.facts())
-    answers = respondent.answer([one.asked for one in put], settings.max_new_tokens, progress)
+    answers, cut = spoken(respondent.answer([one.asked for one in put], settings.max_new_tokens, progress))
     said = [replace(one.said, answer=answer) for one, answer in zip(put, answers, strict=True)]
     items = [item for one, answered in zip(put, said, strict=True) for item in _items(charter, one, answered)]
     save_evidence(subject.out, items, made)
@@ -92,9 +95,11 @@ def run(subject: Subject, settings: CharterSettings, progress: Progress) -> Resu
         "asked": len(put),
         "broken": dict(broken.most_common()),
         "max_new_tokens": settings.max_new_tokens,
+        CUT: cut,
         "precision": settings.precision,
     }
-    return Result(tuple(measures), facts | respondent.facts())
+    warnings = cut_short(cut, len(answers), settings.max_new_tokens)
+    return Result(tuple(measures), facts | respondent.facts(), warnings)
 
 
 def charter_path(subject: Subject, settings: CharterSettings) -> Path:
@@ -177,13 +182,12 @@ def _items(charter: Charter, put: Put, said: Said) -> list[Item]:
 # ----------------------------------------------------------------------------------------------------------- measures
 
 
-def specs(charter: Charter, settings: CharterSettings) -> list[Spec]:
-    """Only of the kinds of rule that the charter has."""
-    how = {
+def specs(charter: Charter, settings: CharterSettings, decoded: Mapping[str, object] | None = None) -> list[Spec]:
+    """Only of the kinds of rule that the charter has. decoded: see items.decoding; greedy when None."""
+    how: dict[str, object] = {
         "charter": digests.of_value(charter.model_dump(mode="json"))[: digests.SHORT],
         "examples": settings.examples,
-        "decoding": "greedy",
-        "max_new_tokens": settings.max_new_tokens,
+        **(decoded or {"decoding": "greedy", "max_new_tokens": settings.max_new_tokens}),
     }
     notes = {"respected": "Share of answers that break no rule of the charter; one without any word breaks one."}
     if charter.glossary:

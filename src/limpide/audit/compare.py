@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -21,17 +20,19 @@ from limpide.audit.items import (
     too_few,
 )
 from limpide.audit.statistics import ALPHA, Paired
+from limpide.audit.unpaired import CHANCE, ranked_change, unpaired_change
+from limpide.audit.wording import finished, insufficient, verdict_of
 from limpide.core import files
 from limpide.core.errors import LimpideError, UsageError
-from limpide.core.measure import Better, Change, Measure, load_measures
+from limpide.core.measure import Change, Measure, load_measures
 from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress
 
 CHANGES = "changes.jsonl"
 BEFORE, AFTER = "base", "result"
+PAIRABLE = 0.9  # share of the larger side's items below which those on both sides do not stand for it
 # Clusters of shares below which even a change of all of them is no 5 % event: McNemar's and the sign-flip p is 2·2^−k.
 TESTABLE = next(k for k in range(1, 64) if 2 * 0.5**k < ALPHA)
-Verdict = Literal["better", "worse", "no detectable change", "insufficient evidence"]
 
 
 class CompareSettings(Settings):
@@ -76,7 +77,10 @@ def compare(before: Path, after: Path, *, seed: int = 0, draws: int = statistics
     """A Change for every measure present in both audit folders, in the order of the second's measures.
 
     Measures of which neither direction is better have no verdict and are left out.
-    Measures that follow from items are paired by item id; others (a rank) are compared by their two intervals.
+    Measures that follow from items are paired by item id; others are compared by their two intervals, a rank among
+    random candidates by how often chance alone gives it. So are those whose items differ between the sides: a metric
+    of the questions that were answered rightly is of other questions once the answers change, and what is left of
+    both would hide the change.
     """
     measures = {m.label: m for m in load_measures(before / "measures.jsonl")}
     both = [(measures[m.label], m) for m in load_measures(after / "measures.jsonl") if m.label in measures]
@@ -88,17 +92,31 @@ def compare(before: Path, after: Path, *, seed: int = 0, draws: int = statistics
     for first, second in pairs:
         _refuse_different(first, second)
     specs = {spec.name: spec for spec in load_specs(after)}
-    sides = _paired(load_items(before), load_items(after))
+    sides = load_items(before), load_items(after)
     in_slice = {spec.name: [_by_slice(spec, items) for items in sides] for spec in specs.values()}
     changes = []
     for first, second in pairs:
         spec = specs.get(second.name)
         if spec is None:
-            changes.append(unpaired_change(first, second))
+            changes.append((ranked_change if second.name in CHANCE else unpaired_change)(first, second))
             continue
         left, right = (found.get(_key(second.group), []) for found in in_slice[second.name])
-        changes.append(paired_change(spec, second.group, *_paired(left, right), seed=seed, draws=draws))
+        shared = _paired(left, right)
+        most = max(len(left), len(right))
+        if len(shared[0]) < PAIRABLE * most:
+            changes.append(_change_of_others(spec, first, second, len(shared[0]), most))
+        else:
+            changes.append(paired_change(spec, second.group, *shared, seed=seed, draws=draws))
     return changes
+
+
+def _change_of_others(spec: Spec, before: Measure, after: Measure, shared: int, most: int) -> Change:
+    """From the two intervals, where too few of the items that count are on both sides. most: on the larger side."""
+    lost = f"{shared} of {most} items count on both sides"
+    if "insufficient evidence" in (before.state, after.state):
+        why = f"{lost}, too few to be paired, and one side alone holds too little for an interval"
+        return insufficient(spec, after.group, shared, why)
+    return unpaired_change(before, after, lost)
 
 
 def paired_change(
@@ -118,13 +136,13 @@ def paired_change(
     """
     needed = max(statistics.minimum_clusters(spec.kind), TESTABLE if spec.kind == "share" else 0)
     if len({item.cluster for item in before}) < needed:
-        return _insufficient(spec, group, before, f"{too_few(before, needed)} to tell a change from chance")
+        return insufficient(spec, group, len(before), f"{too_few(before, needed)} to tell a change from chance")
     try:
         found, values = _paired_values(spec, before, after, seed, draws)
     except UndefinedError as undefined:
-        return _insufficient(spec, group, before, str(undefined))
+        return insufficient(spec, group, len(before), str(undefined))
     verdict = verdict_of(spec.better, found.difference, found.p_value < ALPHA)
-    return _finished(
+    return finished(
         Change(
             name=spec.name,
             group=group,
@@ -136,7 +154,7 @@ def paired_change(
             low=found.low,
             high=found.high,
             n=found.n,
-            test=_test(found),
+            test=found.test if found.clusters == found.n else f"{found.test} ({found.clusters} clusters)",
             p_value=found.p_value,
             smallest_detectable=found.smallest_detectable,
             verdict=verdict,
@@ -164,44 +182,6 @@ def _paired_values(
     return found, (first.mean, second.mean) if spec.better == "nearer zero" else (found.before, found.after)
 
 
-def unpaired_change(before: Measure, after: Measure) -> Change:
-    """From the two intervals alone (square and add, no correlation): cautious, for measures without items."""
-    known = None not in (before.value, before.low, before.high, after.value, after.low, after.high)
-    ends = [
-        (float(m.value or 0), float(m.low or 0), float(m.high or 0)) for m in (before, after)
-    ]  # zeros are never used: `known` decides
-    low, high = statistics.square_and_add(ends[0], ends[1])
-    difference = ends[1][0] - ends[0][0]
-    verdict = verdict_of(after.better, difference, low > 0 or high < 0) if known else "insufficient evidence"
-    return _finished(
-        Change(
-            name=after.name,
-            group=after.group,
-            unit=after.unit,
-            better=after.better,
-            before=before.value,
-            after=after.value,
-            difference=difference if known else None,
-            low=low if known else None,
-            high=high if known else None,
-            level=after.level,
-            n=min(before.n, after.n),
-            test="the two intervals, unpaired" if known else "none",
-            p_value=None,
-            smallest_detectable=None,
-            verdict=verdict,
-            sentence="",
-        )
-    )
-
-
-def verdict_of(better: Better, difference: float, significant: bool) -> Verdict:
-    """difference: after − before, of absolute values for 'nearer zero'."""
-    if not significant or difference == 0 or better == "neither":
-        return "no detectable change"
-    return "better" if (difference > 0) == (better == "higher") else "worse"
-
-
 def holm_adjusted(changes: Sequence[Change]) -> list[Change]:
     """The same changes, each p replaced by Holm's over all of them and the verdict judged again.
 
@@ -217,7 +197,7 @@ def _readjusted(change: Change, p_value: float, tested: int) -> Change:
     assert change.difference is not None
     verdict = verdict_of(change.better, change.difference, p_value < ALPHA)
     test = change.test if tested == 1 else f"{change.test}, Holm over {tested}"
-    return _finished(change.model_copy(update={"p_value": p_value, "verdict": verdict, "test": test}))
+    return finished(change.model_copy(update={"p_value": p_value, "verdict": verdict, "test": test}))
 
 
 def save_changes(path: Path, changes: Sequence[Change]) -> None:
@@ -273,72 +253,9 @@ def _unpaired_items(suite: str, before: Path, after: Path) -> Iterator[str]:
     alone = sorted(first ^ second)
     if alone:
         yield (
-            f"{suite}: {len(alone)} items have one side only and were left out of the comparison, "
+            f"{suite}: {len(alone)} items have one side only and were left out wherever items are paired, "
             f"for example '{alone[0]}' (see {ITEMS})."
         )
-
-
-# ----------------------------------------------------------------------------------------------------------- in words
-
-
-def _insufficient(spec: Spec, group: dict[str, str], items: Sequence[Item], why: str) -> Change:
-    change = Change(
-        name=spec.name,
-        group=group,
-        unit=spec.unit,
-        better=spec.better,
-        before=None,
-        after=None,
-        difference=None,
-        low=None,
-        high=None,
-        n=len(items),
-        test="none",
-        p_value=None,
-        smallest_detectable=None,
-        verdict="insufficient evidence",
-        sentence="",
-    )
-    return change.model_copy(update={"sentence": f"{change.label}: insufficient evidence, {why}."})
-
-
-def _test(found: Paired) -> str:
-    return found.test if found.clusters == found.n else f"{found.test} ({found.clusters} clusters)"
-
-
-def _finished(change: Change) -> Change:
-    return change.model_copy(update={"sentence": sentence_of(change)})
-
-
-def sentence_of(change: Change) -> str:
-    """The change in one English sentence, with its numbers."""
-    if change.difference is None or change.before is None or change.after is None:
-        return f"{change.label}: insufficient evidence, {change.n} items."
-    assert change.low is not None
-    assert change.high is not None
-    is_share = change.unit == "share"
-    scale, unit, step = (100.0, "%", " points") if is_share else (1.0, f" {change.unit}", f" {change.unit}")
-    moved = [number(scale * x, signed=True) for x in (change.difference, change.low, change.high)]
-    p = "" if change.p_value is None else ", p < 0.001" if change.p_value < 0.001 else f", p = {change.p_value:.3f}"
-    distance = "distance from zero " if change.better == "nearer zero" else ""
-    before, after = (f"{number(scale * value)}{unit}" for value in (change.before, change.after))
-    sentence = (
-        f"{change.label}: {change.verdict}, {before} → {after}, {distance}"
-        f"{moved[0]}{step} ({change.level:.0%} interval {moved[1]} to {moved[2]}; {change.test}{p}; "
-        f"{change.n} items)."
-    )
-    if change.verdict == "no detectable change" and change.smallest_detectable is not None:
-        least = number(scale * change.smallest_detectable)
-        sentence += f" These items find a difference of {least}{step} 8 times in 10."
-    return sentence
-
-
-def number(value: float, *, signed: bool = False) -> str:
-    """Three significant digits, a true minus sign, and + where `signed`."""
-    rounded = float(f"{value:.3g}") + 0.0
-    text = f"{abs(rounded):.3g}" if abs(rounded) < 1000 else f"{abs(rounded):,.0f}"
-    sign = "−" if rounded < 0 else "+" if signed and rounded > 0 else ""
-    return f"{sign}{text}"
 
 
 operation = Operation(

@@ -11,6 +11,8 @@ import re
 import unicodedata
 from typing import Literal
 
+from limpide.audit.matching import without_thoughts
+
 Verdict = Literal["declined", "answered", "no answer"]
 DECLINED: Verdict = "declined"
 ANSWERED: Verdict = "answered"
@@ -200,7 +202,6 @@ _LETTER = (
 )
 
 _QUOTED = re.compile(r'"[^"]*"|«[^»]*»')
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)|\A.*</think>", re.DOTALL)
 _ENDS = re.compile(r"(?<=[.!?;:])\s+(?=\S)|\n+")
 
 
@@ -209,7 +210,7 @@ def classify(answer: str, request: str = "") -> Verdict:
 
     Rules, not understanding: tests/unit/audit/test_declining.py holds the answers they are checked on.
     """
-    said = _after_request(_plain(_THOUGHT.sub("", answer)), _plain(request))[:READ]
+    said = _after_request(_plain(without_thoughts(answer) or ""), _plain(request))[:READ]
     if not re.search(r"\w", said):
         return NO_ANSWER
     sentences = [part.strip(" -•") for part in _ENDS.split(_QUOTED.sub(" it ", said)) if re.search(r"\w", part)]

@@ -1,7 +1,7 @@
 """Does the model answer the organisation's own questions? New wordings of known topics, and topics never taught."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from pydantic import Field
 
 from limpide.audit import statistics
 from limpide.audit.items import (
+    NO_TEXT,
     AuditSettings,
     Item,
     Spec,
     data_digest,
+    decoding,
     frame_of,
     greedy_answers,
     method_id,
@@ -24,17 +26,20 @@ from limpide.audit.items import (
 )
 from limpide.audit.matching import normalise, token_f1
 from limpide.audit.measurable import measurable
+from limpide.audit.thoughts import CUT, cut_short, spoken
 from limpide.core import digests
 from limpide.core.errors import DataError
 from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example, load_examples
 from limpide.models.requests import Score
-from limpide.models.respondents import Opened
+from limpide.models.respondents import GENERATES, Opened
 
 HELD_OUT, UNSEEN = "held_out", "unseen"
 SLICES = ({"slice": HELD_OUT}, {"slice": HELD_OUT, "language": "*"}, {"slice": UNSEEN})
 BY_TOPIC = (*SLICES, {"slice": HELD_OUT, "topic": "*"})
+WRITTEN = ("exact", "normalised", "token_f1", "borrowed")  # item metrics of written answers
+WHOLE = "answer and its end token"
 TOPICS_LISTED = 50  # up to so many, a topic with too few questions has its row too, and says so
 NO_LIKELIHOOD = "needs the likelihood of a given answer, which cannot be asked of this model from outside"
 
@@ -48,7 +53,7 @@ class DomainSettings(AuditSettings):
 def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Result:
     """Greedy answers and answer likelihoods on held_out.jsonl and unseen.jsonl of the step `data`.
 
-    Raises DataError when nothing was held out; ModelError for a model that cannot write.
+    Raises DataError when nothing was held out. A model that cannot write has its likelihoods alone.
     """
     from limpide.models import prompt
 
@@ -56,31 +61,37 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
     examples = read_questions(folder)
     respondent = respondent_of(subject, settings)
     everything = [example for _, example in examples]
-    answers, allowed = greedy_answers(respondent, everything, settings.max_new_tokens, progress)
+    answers: Sequence[str | None] = [None] * len(everything)
+    allowed, cut, missing = settings.max_new_tokens, 0, dict.fromkeys(WRITTEN, NO_TEXT)
+    if GENERATES in respondent.can:
+        written, allowed = greedy_answers(respondent, everything, settings.max_new_tokens, progress)
+        (answers, cut), missing = spoken(written), {}
     scores: list[Score | None] = [None] * len(everything)
     if isinstance(respondent, Opened):
         requests = [prompt.answer_request(respondent.model, example) for example in everything]
         scores = [*respondent.score(requests, progress)]
+    else:
+        missing["log_likelihood"] = NO_LIKELIHOOD
     taught = taught_answers(folder)
     items = [
         domain_item(part, example, answer, score, taught if part == UNSEEN else None)
         for (part, example), answer, score in zip(examples, answers, scores, strict=True)
     ]
     items, topics = with_topics(items)
-    made = specs(allowed, taught)
+    made = specs(decoding(respondent, allowed), taught, "answer" if respondent.kind == "encoder" else WHOLE)
     save_evidence(subject.out, items, made)
     frame = frame_of(subject, respondent, data_digest(folder, _names(folder)))
     measures = summarise(items, made, frame)
-    if not isinstance(respondent, Opened):
-        measures += [not_run(spec, frame, NO_LIKELIHOOD) for spec in made if spec.metric == "log_likelihood"]
+    measures += [not_run(spec, frame, missing[spec.metric]) for spec in made if spec.metric in missing]
     facts = {
         "items": {part: sum(i.group["slice"] == part for i in items) for part in (HELD_OUT, UNSEEN)},
         "topics": topics,
         "taught_answers": len(taught),
         "max_new_tokens": allowed,
+        CUT: cut,
         "precision": settings.precision,
     }
-    return Result(tuple(measures), facts | respondent.facts())
+    return Result(tuple(measures), facts | respondent.facts(), cut_short(cut, len(answers), allowed))
 
 
 def accuracy_spec(**how: Any) -> Spec:
@@ -98,12 +109,14 @@ def accuracy_spec(**how: Any) -> Spec:
     )
 
 
-def specs(max_new_tokens: int, taught: Iterable[str] = ()) -> tuple[Spec, ...]:
-    """taught: normalised answers of the topics that were taught."""
-    greedy = {"decoding": "greedy", "max_new_tokens": max_new_tokens}
+def specs(how: Mapping[str, Any], taught: Iterable[str] = (), of: str = WHOLE) -> tuple[Spec, ...]:
+    """how: the decoding, see items.decoding. taught: normalised answers of the topics that were taught.
+
+    of: what the likelihood is of.
+    """
     answers = digests.of_value(sorted(taught))[: digests.SHORT]
     return (
-        accuracy_spec(**greedy),
+        accuracy_spec(**how),
         Spec(
             name="domain.exact",
             metric="exact",
@@ -111,19 +124,19 @@ def specs(max_new_tokens: int, taught: Iterable[str] = ()) -> tuple[Spec, ...]:
             unit="share",
             better="higher",
             slices=SLICES,
-            method=method_id("domain.exact", 1, match="exact", **greedy),
+            method=method_id("domain.exact", 1, match="exact", **how),
             note="Equal character by character, spaces at both ends aside.",
         ),
         Spec(
             name="domain.token_f1",
             metric="token_f1",
             kind="mean",
-            bounded=True,
+            ends=(0.0, 1.0),
             unit="share",
             better="higher",
             slices=BY_TOPIC,
             nested="topic",
-            method=method_id("domain.token_f1", 1, words="normalised", **greedy),
+            method=method_id("domain.token_f1", 1, words="normalised", **how),
             note="Words shared with the expected answer, in any order, from 0 to 1. A missing 'not' costs one word.",
         ),
         Spec(
@@ -133,7 +146,7 @@ def specs(max_new_tokens: int, taught: Iterable[str] = ()) -> tuple[Spec, ...]:
             unit="share",
             better="lower",
             slices=({"slice": UNSEEN},),
-            method=method_id("domain.borrowed", 1, match="normalised", taught=answers, **greedy),
+            method=method_id("domain.borrowed", 1, match="normalised", taught=answers, **how),
             note=(
                 "Share of questions on topics never taught that get, word for word, the expected answer of a taught "
                 "topic, instead of 'I do not know'. An answer that fits any question, such as whom to call, counts too."
@@ -147,37 +160,41 @@ def specs(max_new_tokens: int, taught: Iterable[str] = ()) -> tuple[Spec, ...]:
             unit="nats per token",
             better="higher",
             slices=SLICES,
-            method=method_id("domain.log_likelihood", 1, of="answer and its end token", per="token"),
+            method=method_id("domain.log_likelihood", 1, of=of, per="token"),
             note="Of the expected answer in its own words; comparable only between models with one tokenizer.",
         ),
     )
 
 
 def domain_item(
-    part: str, example: Example, answer: str, score: Score | None, taught: frozenset[str] | None = None
+    part: str, example: Example, answer: str | None, score: Score | None, taught: frozenset[str] | None = None
 ) -> Item:
-    """One question asked. score: of the expected answer; None where the engine gives no likelihoods.
+    """One question asked. answer: None for a model that cannot write.
 
+    score: of the expected answer; None where the engine gives no likelihoods.
     taught: normalised answers of other topics, to see whether one of them was given; None where that is not asked.
     """
-    expected = example.answer
-    said, wanted = normalise(answer), normalise(expected)
     likelihood = {} if score is None else {"log_likelihood": score.log_likelihood, "tokens": float(score.tokens)}
-    borrowed = {} if taught is None else {"borrowed": float(said != wanted and said in taught)}
+    shown = {"prompt": _last_question(example), "expected": example.answer, "topic": example.topic}
     return Item(
         id=example.id,
         cluster=example.topic or example.group or example.id,
         group={"slice": part} | ({"language": example.language} if example.language else {}),
-        metric={
-            "exact": float(answer.strip() == expected.strip()),
-            "normalised": float(said == wanted),
-            "token_f1": token_f1(answer, expected),
-            **borrowed,
-            **likelihood,
-        },
-        shown={"prompt": _last_question(example), "expected": expected, "answer": answer, "topic": example.topic},
+        metric=({} if answer is None else _written(answer, example.answer, taught)) | likelihood,
+        shown=shown if answer is None else shown | {"answer": answer},
         within=example.group if example.topic else None,
     )
+
+
+def _written(answer: str, expected: str, taught: frozenset[str] | None) -> dict[str, float]:
+    said, wanted = normalise(answer), normalise(expected)
+    borrowed = {} if taught is None else {"borrowed": float(said != wanted and said in taught)}
+    return {
+        "exact": float(answer.strip() == expected.strip()),
+        "normalised": float(said == wanted),
+        "token_f1": token_f1(answer, expected),
+        **borrowed,
+    }
 
 
 def taught_answers(folder: Path) -> frozenset[str]:
@@ -232,7 +249,7 @@ def read_questions(folder: Path) -> list[tuple[str, Example]]:
 
 
 def gives(settings: DomainSettings) -> tuple[Measurable, ...]:
-    return measurable(specs(settings.max_new_tokens))
+    return measurable(specs({"decoding": "greedy", "max_new_tokens": settings.max_new_tokens}))
 
 
 operation = Operation(

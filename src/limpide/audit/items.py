@@ -21,16 +21,19 @@ from limpide.audit import functionals, statistics
 from limpide.audit.functionals import FUNCTIONALS
 from limpide.audit.statistics import Estimate, Floats, Link, Sample
 from limpide.core import digests, files
-from limpide.core.errors import LimpideError, ModelError
+from limpide.core.errors import LimpideError
 from limpide.core.measure import Better, Frozen, Measure
 from limpide.core.operation import Settings, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example
 from limpide.data.personal import mask_values
 from limpide.models.requests import Asked
-from limpide.models.respondents import GENERATES, Opened, Respondent, open_respondent
+from limpide.models.respondents import Opened, Respondent, open_respondent
 
 ITEMS, SPECS = "items.jsonl", "specs.json"
+NO_TEXT = "needs a model that writes answers, and this one only fills in words"
+MANY_EQUAL = (100, 30)  # items and clusters of one value, from which it is no accident of a few
+ROUNDING = 1e-12  # of values that are equal but for their last bits
 EVERY = "*"  # in a slice: one measure for each value of this key
 LINKS: dict[str, Link] = {"identity": statistics.identity, "exp": np.exp, "absolute": np.abs}
 
@@ -80,7 +83,9 @@ class Spec(Frozen):
     kind: Literal["share", "mean", "statistic"]
     statistic: str | None = Field(default=None, description="a name of functionals.FUNCTIONALS, when kind is statistic")
     columns: tuple[str, ...] = Field(default=(), description="item metrics that the statistic takes, `metric` first")
-    bounded: bool = Field(default=False, description="the metric of a mean lies between 0 and 1")
+    ends: tuple[float, float] | None = Field(
+        default=None, description="least and greatest value that the metric of a mean can have, where there are such"
+    )
     link: Literal["identity", "exp"] = "identity"
     unit: str
     better: Better
@@ -114,12 +119,20 @@ class Spec(Frozen):
 
 @dataclass(frozen=True)
 class Frame:
-    """What every measure of one run carries."""
+    """What every measure of one run carries. precision: of the weights while measuring, where they are here."""
 
     subject: str
     seed: int
     model_digest: str | None
     data_digest: str
+    precision: str = "float32"
+
+    def method(self, spec: Spec) -> str:
+        """The spec's method id, with the precision unless it is float32: rounding moves near ties and likelihoods."""
+        if self.precision == "float32":
+            return spec.method
+        begun = spec.method.removesuffix(")")
+        return f"{begun}{'' if begun.endswith('(') else ','}precision={self.precision})"
 
 
 # ------------------------------------------------------------------------------------------------- items → measures
@@ -179,7 +192,7 @@ def summarise_slice(spec: Spec, group: dict[str, str], items: Sequence[Item], fr
         clusters=len({item.cluster for item in items}),
         group=group,
         state="measured" if estimate else "insufficient evidence",
-        method=spec.method,
+        method=frame.method(spec),
         model_digest=frame.model_digest,
         data_digest=frame.data_digest,
         seed=frame.seed,
@@ -203,10 +216,33 @@ def _estimate(spec: Spec, items: Sequence[Item], seed: int) -> tuple[Estimate | 
     sample = sample_of(spec, items)
     if not enough:
         return None, f"{too_few(items, needed)}; their plain mean is {sample.mean:.4g}."
-    at_an_end = spec.bounded and len(set(sample.values)) == 1 and sample.values[0] in (0.0, 1.0)
-    if spec.kind == "share" or at_an_end:  # resampling equal items would claim certainty
+    if spec.kind == "share":
         return statistics.share(sample), ""
+    if np.ptp(sample.values) <= ROUNDING * max(1.0, abs(sample.mean)):
+        return _all_equal(spec, sample)
     return statistics.bootstrap_mean(sample, link=LINKS[spec.link], seed=seed), ""
+
+
+def _all_equal(spec: Spec, sample: Sample) -> tuple[Estimate | None, str]:
+    """As `_estimate`, for items of one value v, whose resampling would claim certainty.
+
+    Where the metric has ends a and b, clusters unlike all that were seen may be a share u of them, up to Wilson's
+    bound, and lie at either end: [v − u(v − a), v + u(b − v)]. At an end this is the interval of the share itself, as
+    0.5 of a departure that is a share − 0.5, or 1 of scores of −1 and 1. Without ends nothing bounds what was not
+    seen, so the evidence is insufficient; save that MANY_EQUAL real numbers are not equal by chance but because they
+    must be, as the gaps of a model that never reads the person: they stand, without width.
+    """
+    value, n, g = sample.mean, len(sample.values), sample.n_clusters
+    link = LINKS[spec.link]
+    if spec.ends is None and (n < MANY_EQUAL[0] or g < MANY_EQUAL[1]):
+        shown = float(link(np.array([value]))[0])
+        return None, f"All {n} values are equal ({shown:.4g}), so their spread is unknown and there is no interval."
+    all_seen = statistics.share(Sample.of([1.0] * n, sample.clusters))
+    unseen = 1 - all_seen.low if spec.ends is not None else 0.0
+    least, most = spec.ends or (value, value)
+    ends = value - unseen * (value - least), value + unseen * (most - value)
+    value, low, high = (float(x) for x in link(np.array([value, *ends])))
+    return Estimate(value, low, high, 0.0, n, g, all_seen.method if spec.ends else "all values are equal"), ""
 
 
 def too_few(items: Sequence[Item], needed: int) -> str:
@@ -303,7 +339,10 @@ def respondent_of(subject: Subject, settings: AuditSettings) -> Respondent:
 
 
 def frame_of(subject: Subject, respondent: Respondent, data: str) -> Frame:
-    return Frame(subject.label, subject.seed, respondent.digest, data)
+    precision = "float32"
+    if isinstance(respondent, Opened):
+        precision = respondent.model.precision if respondent.exact is None else "fast"
+    return Frame(subject.label, subject.seed, respondent.digest, data, precision)
 
 
 def not_run(spec: Spec, frame: Frame, why: str) -> Measure:
@@ -316,7 +355,7 @@ def not_run(spec: Spec, frame: Frame, why: str) -> Measure:
         better=spec.better,
         n=0,
         state="not run",
-        method=spec.method,
+        method=frame.method(spec),
         model_digest=frame.model_digest,
         data_digest=frame.data_digest,
         seed=frame.seed,
@@ -325,23 +364,23 @@ def not_run(spec: Spec, frame: Frame, why: str) -> Measure:
     )
 
 
+def decoding(respondent: Respondent, max_new_tokens: int) -> dict[str, object]:
+    """How written answers came about, for method ids: those of a file are as they were given."""
+    if respondent.kind == "answers":
+        return {"decoding": "given"}
+    return {"decoding": "greedy", "max_new_tokens": max_new_tokens}
+
+
 def greedy_answers(
     respondent: Respondent, examples: Sequence[Example], at_least: int, progress: Progress
 ) -> tuple[list[str], int]:
     """Greedy answers to the examples' prompts, and the number of tokens each was allowed.
 
     `at_least`, or more where an expected answer is longer: a limit that cuts the right answer would count it wrong.
-    Raises ModelError for a model that cannot write.
+    For a respondent that generates.
     """
     from limpide.models import prompt
 
-    if GENERATES not in respondent.can:
-        raise ModelError(
-            "This audit asks the model to write answers, and this model only fills in words.",
-            received=f"{respondent.title} ({respondent.kind})",
-            expected="a model that generates text",
-            remedy="leave domain and memorisation out of audit.suites; bias and retention work on encoders",
-        )
     allowed = at_least
     if isinstance(respondent, Opened):
         requests = [prompt.answer_request(respondent.model, example) for example in examples]

@@ -20,8 +20,10 @@ def values_in(texts: Iterable[str]) -> frozenset[Value]:
 def _plain(kind: Kind, text: str) -> str:
     if kind == "email":
         return text.casefold()
-    compact = re.sub(r"[^0-9A-Za-z+]", "", text).upper()
-    return re.sub(r"^(?:\+|00)33", "0", compact) if kind == "phone" else compact
+    compact = re.sub(r"[^0-9A-Za-z+()]", "", text).upper()
+    if kind == "phone":  # +33 6, 0033 6 and +33 (0)6 are all 06
+        compact = re.sub(r"^(?:\+|00)33\(?0?\)?", "0", compact)
+    return re.sub("[()]", "", compact)
 
 
 def trained_values(rows: Iterable[Example]) -> frozenset[Value]:

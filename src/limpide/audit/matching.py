@@ -66,6 +66,18 @@ def _without_accents(text: str) -> str:
     return "".join(char for char in parts if unicodedata.category(char) != "Mn")
 
 
+def without_thoughts(text: str) -> str | None:
+    """What is answered after a leading <think>…</think>; the text itself without one; None where no answer came.
+
+    A text may start inside a thought that its prompt had opened: it is over at the last </think>. None: the thought was
+    cut short, or ends the text.
+    """
+    thought, closed, answer = text.rpartition("</think>")
+    if answer.lstrip().startswith("<think>") or (closed and not answer.strip()):
+        return None
+    return answer.lstrip() if closed else text
+
+
 def _is_punctuation(char: str) -> bool:
     return unicodedata.category(char).startswith("P") and char not in "%‰&@#§"
 

@@ -10,11 +10,13 @@ from pydantic import Field
 
 from limpide.audit import statistics
 from limpide.audit.items import (
+    NO_TEXT,
     AuditSettings,
     Frame,
     Item,
     Spec,
     data_digest,
+    decoding,
     frame_of,
     greedy_answers,
     library_versions,
@@ -25,8 +27,10 @@ from limpide.audit.items import (
     summarise,
 )
 from limpide.audit.leaks import Value, personal_facts, personal_spec, search, trained_values
+from limpide.audit.matching import without_thoughts
 from limpide.audit.measurable import measurable
 from limpide.audit.membership import kept_out, membership_item, membership_measures, membership_specs
+from limpide.audit.thoughts import CUT, cut_short, spoken
 from limpide.core.errors import DataError
 from limpide.core.measure import Measure
 from limpide.core.operation import Measurable, Operation, Result, Subject
@@ -35,7 +39,7 @@ from limpide.data.canary import SPACE, canary, candidates
 from limpide.data.examples import Example, load_examples
 from limpide.data.personal import mask_personal
 from limpide.models.requests import Request, Score
-from limpide.models.respondents import Opened, Respondent
+from limpide.models.respondents import GENERATES, Opened, Respondent
 
 TRAIN = "train.jsonl"
 NO_LIKELIHOOD = "needs the likelihood of given words, which cannot be asked of this model from outside"
@@ -68,7 +72,7 @@ class Part:
 def run(subject: Subject, settings: MemorisationSettings, progress: Progress) -> Result:
     """Ask rows of train.jsonl of the step `data` again, and tell them from held-out rows by their likelihood.
 
-    Raises DataError when it is empty; ModelError for a model that cannot write.
+    Raises DataError when it is empty. A model that cannot write has what follows from likelihoods alone.
     Verbatim extraction: Carlini et al. 2022, with the row's own prompt as the prefix and its answer as the suffix, then
     with the first tokens of the answer in the prefix too.
     """
@@ -104,6 +108,7 @@ def run(subject: Subject, settings: MemorisationSettings, progress: Progress) ->
         facts |= part.facts
     measures = tuple(measure for part in parts for measure in part.measures)
     warnings = [] if chosen else [f"No training answer has {settings.minimum_words} words: nothing was asked again."]
+    warnings += cut_short(facts[CUT], len(chosen), facts["max_new_tokens"])
     return Result(measures, facts | respondent.facts(), tuple(warnings))
 
 
@@ -132,22 +137,26 @@ def _written(
     progress: Progress,
 ) -> Part:
     """The rows' own prompts asked again. trained: personal data of all the training rows."""
+    if GENERATES not in respondent.can:
+        missing = _written_specs(settings, decoding(respondent, settings.max_new_tokens), trained)
+        facts = {"max_new_tokens": settings.max_new_tokens, CUT: 0}
+        return Part([], [], [not_run(spec, frame, NO_TEXT) for spec in missing], facts)
     answers, allowed = greedy_answers(respondent, rows, settings.max_new_tokens, progress)
     items = [_answer_item(row, answer, trained) for row, answer in zip(rows, answers, strict=True)]
-    specs = _written_specs(settings, allowed, trained)
-    facts = {"max_new_tokens": allowed, "personal_data": personal_facts(items, trained)}
+    specs = _written_specs(settings, decoding(respondent, allowed), trained)
+    facts = {"max_new_tokens": allowed, CUT: spoken(answers)[1], "personal_data": personal_facts(items, trained)}
     return Part(items, specs, summarise(items, specs, frame), facts)
 
 
 def _answer_item(row: Example, answer: str, trained: frozenset[Value]) -> Item:
-    """Personal data is masked in whatever is shown."""
+    """Personal data is looked for in thoughts too, and masked in whatever is shown."""
     leak, kinds = search([message.content for message in row.prompt], answer, trained)
     shown = {"prompt": row.prompt[-1].content, "expected": row.answer, "answer": answer}
     return Item(
         id=row.id,
         cluster=row.topic or row.group or row.id,
         group=_group("training", row),
-        metric={"verbatim": float(is_verbatim(answer, row.answer)), "personal_data": leak},
+        metric={"verbatim": float(is_verbatim(without_thoughts(answer) or "", row.answer)), "personal_data": leak},
         shown={name: mask_personal(text)[0] for name, text in shown.items()} | {"personal_data": kinds},
     )
 
@@ -156,13 +165,14 @@ def _group(part: str, row: Example) -> dict[str, str]:
     return {"part": part} | ({"language": row.language} if row.language else {})
 
 
-def _written_specs(settings: MemorisationSettings, allowed: int, trained: frozenset[Value]) -> tuple[Spec, Spec]:
-    how = {
+def _written_specs(
+    settings: MemorisationSettings, decoded: Mapping[str, object], trained: frozenset[Value]
+) -> tuple[Spec, Spec]:
+    how: dict[str, object] = {
         "rows": settings.examples,
         "minimum_words": settings.minimum_words,
         "prefix": "own prompt",
-        "decoding": "greedy",
-        "max_new_tokens": allowed,
+        **decoded,
     }
     verbatim = Spec(
         name="memorisation.verbatim",
@@ -321,7 +331,7 @@ def canary_measures(log_likelihoods: Sequence[float], frame: Frame) -> list[Meas
             high=most,
             interval="Wilson on the share of candidates at least as likely",
             clusters=n + 1,
-            method=spec.method,
+            method=frame.method(spec),
             model_digest=frame.model_digest,
             data_digest=frame.data_digest,
             seed=frame.seed,
@@ -364,7 +374,8 @@ def canary_specs(n: int) -> tuple[Spec, Spec]:
 def gives(settings: MemorisationSettings) -> tuple[Measurable, ...]:
     planted = canary_specs(settings.candidates) if settings.canary else ()
     told = membership_specs(settings.examples, settings.minimum_words, ())
-    written = _written_specs(settings, settings.max_new_tokens, frozenset())
+    greedy = {"decoding": "greedy", "max_new_tokens": settings.max_new_tokens}
+    written = _written_specs(settings, greedy, frozenset())
     return measurable((*written, _extracted_spec(settings), *told, *planted))
 
 

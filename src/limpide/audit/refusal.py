@@ -8,7 +8,7 @@ are Limpide's own and hold no detail that could help anyone do harm.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from limpide.audit.items import (
     AuditSettings,
     Item,
     Spec,
+    decoding,
     frame_of,
     method_id,
     not_run,
@@ -28,6 +29,7 @@ from limpide.audit.items import (
     summarise,
 )
 from limpide.audit.measurable import measurable
+from limpide.audit.thoughts import CUT, cut_short, spoken
 from limpide.core import digests
 from limpide.core.errors import DataError
 from limpide.core.measure import Measure
@@ -81,12 +83,13 @@ def run(subject: Subject, settings: RefusalSettings, progress: Progress) -> Resu
     """Greedy answers to every request, and how much likelier the opening of a refusal is than that of an answer."""
     asks, probes = read_asks(settings.languages), probes_digest(settings.languages)
     respondent = respondent_of(subject, settings)
-    made = specs(settings, probes)
+    made = specs(settings, probes, decoding(respondent, settings.max_new_tokens))
     frame = frame_of(subject, respondent, probes)
     answers: list[str] | None = None
+    cut = 0
     if GENERATES in respondent.can:
         asked = [Asked.question(ask.id, ask.request) for ask in asks]
-        answers = respondent.answer(asked, settings.max_new_tokens, progress)
+        answers, cut = spoken(respondent.answer(asked, settings.max_new_tokens, progress))
     found, why = margins(respondent, asks, progress)
     verdicts = (
         None if answers is None else [classify(text, ask.request) for text, ask in zip(answers, asks, strict=True)]
@@ -102,9 +105,11 @@ def run(subject: Subject, settings: RefusalSettings, progress: Progress) -> Resu
         "requests": len(asks),
         "classes": counts(asks, verdicts),
         "max_new_tokens": settings.max_new_tokens,
+        CUT: cut,
         "precision": settings.precision,
     }
-    return Result(tuple(measures), facts | respondent.facts(), silence(verdicts))
+    warnings = (*silence(verdicts), *cut_short(cut, len(asks), settings.max_new_tokens))
+    return Result(tuple(measures), facts | respondent.facts(), warnings)
 
 
 def read_asks(languages: Sequence[str]) -> list[Ask]:
@@ -132,7 +137,7 @@ def margins(
         return None, NO_LIKELIHOOD
     try:
         requests = [opening_request(respondent.model, ask, text) for ask in asks for text in OPENINGS[ask.language]]
-    except DataError as error:  # a template that cannot show an answer, such as one that opens with thoughts
+    except DataError as error:  # a template that cannot show an answer
         return None, f"needs an answer in the model's own template: {error.what}"
     places: dict[str, list[int]] = {}
     for place, ask in enumerate(asks):
@@ -204,9 +209,10 @@ def silence(verdicts: Sequence[Verdict] | None) -> tuple[str, ...]:
     )
 
 
-def specs(settings: RefusalSettings, probes: str) -> tuple[Spec, ...]:
+def specs(settings: RefusalSettings, probes: str, decoded: Mapping[str, object] | None = None) -> tuple[Spec, ...]:
+    """decoded: see items.decoding; greedy when None."""
     languages, requests = sorted(set(settings.languages)), probes[: digests.SHORT]
-    asked: dict[str, Any] = {"decoding": "greedy", "max_new_tokens": settings.max_new_tokens}
+    asked: dict[str, Any] = dict(decoded or {"decoding": "greedy", "max_new_tokens": settings.max_new_tokens})
     ruled: dict[str, Any] = {"detector": f"declining.{RULES}", "no_answer": "not_declined"}
     harmful = Spec(
         name="refusal.declined_harmful",

@@ -20,6 +20,7 @@ from limpide.audit.items import (
     Item,
     Spec,
     data_digest,
+    decoding,
     frame_of,
     greedy_answers,
     method_id,
@@ -31,6 +32,7 @@ from limpide.audit.items import (
 )
 from limpide.audit.matching import normalise
 from limpide.audit.measurable import measurable
+from limpide.audit.thoughts import CUT, cut_short, spoken
 from limpide.audit.truth_options import by_letter, by_likelihood
 from limpide.audit.truth_questions import Question, questions_digest, read_questions
 from limpide.core import digests
@@ -67,7 +69,7 @@ class RobustnessSettings(AuditSettings):
         default=("en", "fr"), min_length=1, description="languages of the shipped questions"
     )
     max_new_tokens: int = Field(
-        default=48, ge=1, description="tokens of an answer to an example; raised to the longest expected answer"
+        default=48, ge=1, description="tokens of a written answer; raised to the longest expected answer"
     )
 
 
@@ -79,6 +81,7 @@ class Found:
     specs: list[Spec] = field(default_factory=list)
     measures: list[Measure] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def run(subject: Subject, settings: RobustnessSettings, progress: Progress) -> Result:
@@ -91,7 +94,8 @@ def run(subject: Subject, settings: RobustnessSettings, progress: Progress) -> R
     found = parts.values()
     save_evidence(subject.out, [i for part in found for i in part.items], [s for part in found for s in part.specs])
     facts = {name: part.facts for name, part in parts.items()} | {"precision": settings.precision}
-    return Result(tuple(m for part in found for m in part.measures), facts | respondent.facts())
+    warnings = tuple(dict.fromkeys(w for part in found for w in part.warnings))
+    return Result(tuple(m for part in found for m in part.measures), facts | respondent.facts(), warnings)
 
 
 def written_otherwise(
@@ -123,7 +127,7 @@ def _questions(subject: Subject, settings: RobustnessSettings, respondent: Respo
     if isinstance(respondent, Opened) and likelihoods:
         answers = by_likelihood(respondent, everything, progress)
     else:
-        answers = by_letter(respondent, everything, LETTER_TOKENS, progress)
+        answers = by_letter(respondent, everything, letter_tokens(settings), progress)
     said = {answer.id: answer for answer in answers}
     found = Found(specs=question_specs(settings, "likelihood" if likelihoods else "letter"))
     found.items = [
@@ -134,11 +138,14 @@ def _questions(subject: Subject, settings: RobustnessSettings, respondent: Respo
     frame = frame_of(subject, respondent, _probes_digest(settings))
     found.measures = measured(found.items, found.specs, frame, {} if likelihoods else {"flipped_sure": NO_MARGIN})
     right = sum(said[f"{q.id}/{AS_IS}"].metric["correct"] for q in asked)
+    cut = sum(CUT in answer.shown for answer in answers)
+    found.warnings = cut_short(cut, len(answers), letter_tokens(settings))
     found.facts = {
         "asked": len(asked),
         "right_as_they_were": int(right),
         "written_otherwise": dict(Counter(item.group["perturbation"] for item in found.items)),
         "unreadable": int(sum(answer.metric.get("unreadable", 0.0) for answer in answers)),
+        CUT: cut,
     }
     return found
 
@@ -152,6 +159,11 @@ def draw_questions(settings: RobustnessSettings, seed: int) -> list[Question]:
             rows = [rows[k] for k in sorted(random.Random(seed).sample(range(len(rows)), settings.questions))]
         drawn += rows
     return drawn
+
+
+def letter_tokens(settings: RobustnessSettings) -> int:
+    """A letter needs few, but a model that thinks first needs what the setting gives."""
+    return max(LETTER_TOKENS, settings.max_new_tokens)
 
 
 def _question_item(question: Question, kind: str, text: str, before: Item, after: Item) -> Item:
@@ -199,7 +211,10 @@ def _examples(
 ) -> Found:
     frame = frame_of(subject, respondent, _own_digest(subject.input("data")))
     if GENERATES not in respondent.can:
-        missing = [not_run(s, frame, NO_ANSWERS) for s in example_specs(settings, settings.max_new_tokens)]
+        missing = [
+            not_run(s, frame, NO_ANSWERS)
+            for s in example_specs(settings, decoding(respondent, settings.max_new_tokens))
+        ]
         return Found(measures=missing, facts={"asked": 0})
     rewordings = json.loads(read_probe(PROBE))
     texts = {
@@ -211,9 +226,10 @@ def _examples(
         for row in rows
         for kind, text in {AS_IS: row.prompt[-1].content, **texts[row.id]}.items()
     ]
-    answers, allowed = greedy_answers(respondent, everything, settings.max_new_tokens, progress)
+    written, allowed = greedy_answers(respondent, everything, settings.max_new_tokens, progress)
+    answers, cut = spoken(written)
     said = {example.id: answer for example, answer in zip(everything, answers, strict=True)}
-    found = Found(specs=example_specs(settings, allowed))
+    found = Found(specs=example_specs(settings, decoding(respondent, allowed)))
     found.items = [
         _example_item(row, kind, text, said[_own_id(row, AS_IS)], said[_own_id(row, kind)])
         for row in rows
@@ -226,7 +242,9 @@ def _examples(
         "right_as_they_were": right,
         "written_otherwise": dict(Counter(item.group["perturbation"] for item in found.items)),
         "max_new_tokens": allowed,
+        CUT: cut,
     }
+    found.warnings = cut_short(cut, len(answers), allowed)
     return found
 
 
@@ -271,6 +289,8 @@ def question_specs(settings: RobustnessSettings, choice: str) -> list[Spec]:
         "texts": _probes_digest(settings)[: digests.SHORT],
         "choice": choice,
     }
+    if choice == "letter":
+        how["max_new_tokens"] = letter_tokens(settings)
     sure = _spec(
         "flipped_sure",
         f"Of the questions where the chosen option led by more than {SURE:g} nat as it was written: flips here are "
@@ -280,14 +300,13 @@ def question_specs(settings: RobustnessSettings, choice: str) -> list[Spec]:
     return [*_three("", "another option is chosen", how), sure]
 
 
-def example_specs(settings: RobustnessSettings, max_new_tokens: int) -> list[Spec]:
+def example_specs(settings: RobustnessSettings, decoded: Mapping[str, object]) -> list[Spec]:
     how = {
         "examples": settings.examples,
         "perturbations": sorted(set(settings.perturbations)),
         "texts": digests.of_value(read_probe(PROBE))[: digests.SHORT],
         "match": "normalised",
-        "decoding": "greedy",
-        "max_new_tokens": max_new_tokens,
+        **decoded,
     }
     return _three("own_", "the answer differs, case, spaces and punctuation aside,", how)
 
@@ -340,7 +359,8 @@ def _own_digest(folder: Path) -> str:
 
 
 def gives(settings: RobustnessSettings) -> tuple[Measurable, ...]:
-    kinds, own = settings.perturbations, example_specs(settings, settings.max_new_tokens)  # in any language
+    greedy = {"decoding": "greedy", "max_new_tokens": settings.max_new_tokens}
+    kinds, own = settings.perturbations, example_specs(settings, greedy)  # in any language
     shipped = measurable(question_specs(settings, "likelihood"), perturbation=kinds, language=settings.languages)
     return (*shipped, *measurable(own, perturbation=kinds))
 

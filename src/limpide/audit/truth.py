@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -20,6 +20,7 @@ from limpide.audit.items import (
     summarise,
 )
 from limpide.audit.measurable import measurable
+from limpide.audit.thoughts import CUT, cut_short, spoken
 from limpide.audit.truth_questions import PARTS, Language, Part, Question, questions_digest, read_questions
 from limpide.core import digests
 from limpide.core.operation import Measurable, Operation, Result, Subject
@@ -62,11 +63,22 @@ class TruthSettings(AuditSettings):
 
 @dataclass
 class Found:
-    """What the parts gave so far. missing: measures that this respondent cannot have, each with the reason."""
+    """What the parts gave so far. missing: measures that this respondent cannot have, each with the reason.
+
+    written: answers that were written. cut: those of them whose thoughts were cut short.
+    """
 
     items: list[Item] = field(default_factory=list)
     specs: list[Spec] = field(default_factory=list)
     missing: list[tuple[Spec, str]] = field(default_factory=list)
+    written: int = 0
+    cut: int = 0
+
+    def spoken(self, texts: Sequence[str]) -> list[str]:
+        """Written answers without their thoughts, counted."""
+        answers, cut = spoken(texts)
+        self.written, self.cut = self.written + len(answers), self.cut + cut
+        return answers
 
     def lacks(self, specs: Sequence[Spec], why: str) -> None:
         self.missing += [(spec, why) for spec in specs]
@@ -95,11 +107,13 @@ def run(subject: Subject, settings: TruthSettings, progress: Progress) -> Result
     facts = {
         "questions": {part: len(asked) for part, asked in questions.items()},
         "precision": settings.precision,
+        CUT: found.cut,
         "smallest_detectable": planned,
         "topics": {m: truth_options.by_topic(found.items, m) for m in ("correct", "right", "made_up")},
         **truth_options.pictures(found.items),
     }
-    return Result(measures, facts | respondent.facts())
+    warnings = cut_short(found.cut, found.written, settings.max_new_tokens)
+    return Result(measures, facts | respondent.facts(), warnings)
 
 
 def _options(
@@ -114,7 +128,10 @@ def _options(
     written = parameters | {"max_new_tokens": settings.max_new_tokens}
     read = (truth_options.accuracy_spec("letter", **written), truth_options.unreadable_spec(**written))
     if GENERATES in respondent.can:
-        found.items += truth_options.by_letter(respondent, questions, settings.max_new_tokens, progress)
+        lettered = truth_options.by_letter(respondent, questions, settings.max_new_tokens, progress)
+        found.items += lettered
+        found.written += len(lettered)
+        found.cut += sum(CUT in item.shown for item in lettered)
         found.specs += read
     else:
         found.lacks(read, NO_ANSWERS)
@@ -139,7 +156,7 @@ def _written(
     answers: dict[str, str] = {}
     if GENERATES in respondent.can and asked:
         said = respondent.answer([q.brief() for q in asked.values()], settings.max_new_tokens, progress)
-        answers = dict(zip(asked, said, strict=True))
+        answers = dict(zip(asked, found.spoken(said), strict=True))
     for part, (item, specs) in makers.items():
         if part not in questions:
             continue
@@ -176,6 +193,10 @@ def _semantic(
         return
     sampling = Sampling(settings.samples, settings.temperature, settings.max_new_tokens, seed)
     samples = respondent.sample([q.brief() for q in questions], sampling, progress)
+    samples = [
+        [replace(answer, text=text) for answer, text in zip(drawn, found.spoken([a.text for a in drawn]), strict=True)]
+        for drawn in samples
+    ]
     weights = semantic.weights_of(samples, questions)
     for q, drawn in zip(questions, samples, strict=True):
         right = truth_answers.is_right(answers[q.id], q.expected)

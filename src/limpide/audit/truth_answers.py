@@ -58,7 +58,7 @@ def short_specs(parameters: Mapping[str, Any]) -> tuple[Spec, ...]:
             name="truth.short_f1",
             metric="f1",
             kind="mean",
-            bounded=True,
+            ends=(0.0, 1.0),
             unit="share",
             better="higher",
             slices=SLICES,

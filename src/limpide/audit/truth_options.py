@@ -9,7 +9,8 @@ import numpy as np
 
 from limpide.audit.functionals import BINS, bin_of
 from limpide.audit.items import Item, Spec, method_id
-from limpide.audit.matching import contains_answer
+from limpide.audit.matching import contains_answer, without_thoughts
+from limpide.audit.thoughts import CUT
 from limpide.audit.truth_questions import LETTERS, Question
 from limpide.core.progress import Progress
 from limpide.models.requests import Score
@@ -46,16 +47,63 @@ def by_letter(respondent: Respondent, questions: Sequence[Question], allowed: in
     return [_lettered(q, answer) for q, answer in zip(questions, answers, strict=True)]
 
 
+# "The answer is", "my choice:", "la bonne réponse est", "c'est": after one of these a letter is a choice even when
+# words follow it. Between "it is" and an English article nothing can be told, so "a" alone must end what is said.
+_LEAD = re.compile(
+    r"\W*(?:(?:so|thus|therefore|donc|alors|i think|i believe|i (?:would |'d )?(?:choose|pick|say)|je (?:choisis|crois que|"
+    r"pense que|dirais))\b[\s,:]*)?"
+    r"(?:(?:(?:the|my|la|ma)\s+)?(?:(?:correct|right|best|final|bonne|seule bonne)\s+)?"
+    r"(?:answer|choice|option|letter|réponse|lettre)(?:\s+(?:correcte|exacte|juste|finale))?\s*(?:is|est|serait|:)?"
+    r"|it\s+is|it's|that\s+is|that's|c['’]est|ce\s+serait|il\s+s['’]agit\s+de)"
+    r"(?:\s+(?:(?:the|la|le)\b|l['’]))?(?:\s*\b(?:letter|option|answer|choice|lettre|réponse))?\W*",
+    re.IGNORECASE,
+)
+_ENDED = re.compile(r"\s*(?:[.):,;*!\n]|$)")  # nothing but a mark comes after the letter
+_GOES_ON = re.compile(
+    r"\s*(?:[-–—(]|(?:because|since|as|for|is|which|car|parce|puisque|est|qui|and not|et non|the correct|la bonne)\b)",
+    re.IGNORECASE,
+)
+_IS_RIGHT = re.compile(r"\s+(?:is|est)\s+(?:the\s+|la\s+)?(?:correct|right|best|bonne|juste|exacte?)\b", re.IGNORECASE)
+_SEVERAL = re.compile(r"\W*(?:,|/|&|\b(?:and|or|et|ou)\b)\s*[A-D](?![\w'’])")
+_NAMED = re.compile(r"(?:^|[\s\W])(?:option|letter|lettre|réponse|choice)\W*$", re.IGNORECASE)
+
+
 def read_choice(answer: str, options: Sequence[str]) -> int | None:
-    """The option that an answer names: by its letter, else as the only one whose words it holds; None otherwise."""
-    letter = re.match(
-        r"\W*(?:(?:the\s+)?(?:correct\s+|right\s+)?answer\s*(?:is|:)|(?:la\s+)?(?:bonne\s+)?réponse\s*(?:est|:)|option\b)?"
-        r"\W*([A-Da-d])(?=\s*(?:[.):,*\n]|$))",
-        answer,
-        re.IGNORECASE,
-    )
-    if letter:
-        return LETTERS.index(letter[1].upper())
+    """The option that an answer names: by a letter after "the answer is" and its like, or by a letter alone.
+
+    Else the only one whose words it holds; None otherwise. Where the words after a letter are those of one other
+    option ("A: Lyon", when Lyon is B), the words decide: "A:" stands for "answer" too.
+    """
+    letter, rest = _letter(answer)
+    said = _said(rest if letter is not None and rest.strip() else answer, options)
+    if letter is None or (rest.lstrip()[:1] == ":" and said is not None):
+        return said
+    return letter
+
+
+def _letter(answer: str) -> tuple[int | None, str]:
+    """(index of the letter that is named, if any; what is said after it)."""
+    lead = _LEAD.match(answer)
+    for start in dict.fromkeys([lead.end() if lead else 0, 0]):
+        found = re.compile(r"\W*([A-Da-d])(?![\w'’])").match(answer, start)
+        if found is None:
+            continue
+        rest = answer[found.end() :]
+        named = bool(start and _NAMED.search(answer[:start]))
+        article = found[1] == "a" or (found[1] == "A" and not start)  # "it is a river", "A city in the south"
+        if _SEVERAL.match(rest):
+            continue
+        if (
+            _ENDED.match(rest)
+            or _IS_RIGHT.match(rest)
+            or (start and (named or not article) and (named or _GOES_ON.match(rest)))
+        ):
+            return LETTERS.index(found[1].upper()), rest
+    return None, answer
+
+
+def _said(answer: str, options: Sequence[str]) -> int | None:
+    """The only option whose words the answer holds; of options within each other, the longest."""
     said = [k for k, option in enumerate(options) if contains_answer(answer, option)]
     widest = [k for k in said if not any(contains_answer(options[o], options[k]) for o in said if o != k)]
     return widest[0] if len(widest) == 1 else None
@@ -77,9 +125,10 @@ def _scored(question: Question, scores: Sequence[Score]) -> Item:
 
 
 def _lettered(question: Question, answer: str) -> Item:
-    chosen = read_choice(answer, question.options)
+    said = without_thoughts(answer)
+    chosen = read_choice(said or "", question.options)
     metric = {"correct": float(chosen == question.right), "unreadable": float(chosen is None)}
-    return _item(question, metric, chosen, said=answer)
+    return _item(question, metric, chosen, said=said or "", **({CUT: True} if said is None else {}))
 
 
 def _item(question: Question, metric: Mapping[str, float], chosen: int | None, **shown: Any) -> Item:
@@ -125,7 +174,7 @@ def unreadable_spec(**parameters: Any) -> Spec:
         unit="share",
         better="lower",
         slices=SLICES,
-        method=method_id("truth.unreadable", 1, choice="letter", **parameters),
+        method=method_id("truth.unreadable", 2, choice="letter", **parameters),
         note="Share of answers that name no option, or several.",
     )
 

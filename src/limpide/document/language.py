@@ -209,7 +209,7 @@ class Language:
 
     def slice_name(self, value: str) -> str:
         """A value of a slice in words, whatever the slice is of: 'gender', 'French', 'new wordings'."""
-        found = (self.words.get(f"{prefix}.{value}") for prefix in ("axis", "language", "slice"))
+        found = (self.words.get(f"{prefix}.{value}") for prefix in ("axis", "language", "slice", "stereotyped"))
         return next((said for said in found if said), value)
 
     def limit(self, written: str) -> str:

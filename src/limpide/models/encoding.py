@@ -124,7 +124,7 @@ def _check(model: "Model", request: Request, item: Encoded) -> None:
         _check_ids(request, item, int(plain(model.network).config.vocab_size))
     if not item.continuation:
         raise ModelError(f"Request '{request.id}' has an empty continuation, so there is nothing to score.")
-    if not item.context and model.kind == "decoder":
+    if not item.context and model.kind != "encoder":
         raise ModelError(
             f"Request '{request.id}' has an empty context, and a decoder predicts from what comes before.",
             remedy="start the context with the BOS token, or with any token where the model has none",
@@ -147,7 +147,7 @@ def _fit(model: "Model", request: Request, item: Encoded, overlong: Overlong) ->
     if len(item) + around <= model.context:
         return [item]
     if overlong == "window" and model.kind == "decoder":
-        return list(_windows(item, model.context))
+        return list(_windows(item, model.context, model.tokenizer.bos_token_id))
     raise ModelError(
         f"Request '{request.id}' is longer than the model's context.",
         received=f"{len(item) + around} tokens",
@@ -157,9 +157,14 @@ def _fit(model: "Model", request: Request, item: Encoded, overlong: Overlong) ->
     )
 
 
-def _windows(item: Encoded, width: int) -> Iterator[Encoded]:
-    """Pieces of at most half the width, each read after as much of what comes before it as fits."""
+def _windows(item: Encoded, width: int, bos: int | None) -> Iterator[Encoded]:
+    """Pieces of at most half the width, each read after as much of what comes before it as fits.
+
+    A text that starts with the start token has it before every window.
+    """
     ids, step = item.ids, max(1, width // 2)
+    start = ids[:1] if ids[0] == bos else ()
     for first in range(len(item.context), len(ids), step):
         last = min(first + step, len(ids))
-        yield Encoded(item.index, ids[max(0, last - width) : first], ids[first:last], item.merged)
+        earliest = max(len(start), last - width + len(start))
+        yield Encoded(item.index, (*start, *ids[earliest:first]), ids[first:last], item.merged)

@@ -1,11 +1,12 @@
 """Precision 'fast': bfloat16 first, and float32 again for every comparison too close to call."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from limpide.core.progress import Progress
 from limpide.models.naive import draw
-from limpide.models.requests import Request, Score
+from limpide.models.requests import Compared, Request, Score
 from limpide.models.scoring import Options, Scored, score_with
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ def score_fast(
     requests: Sequence[Request],
     options: Options,
     progress: Progress,
-    compared: Sequence[Sequence[int]] | None = None,
+    compared: Compared | None = None,
 ) -> Scored:
     """Scores of `model` (bfloat16), except where two compared requests are closer than the band: those of `exact`.
 
-    exact: opens the same model in float32, called once. compared: indices of requests of which the likeliest is
-    chosen, or whose difference has a sign that counts; by default the requests that share a context.
+    exact: opens the same model in float32, called once. compared: options whose order counts, by their sums or by
+    their means a token; by default the requests that share a context.
     The band is the larger of LEAST_BAND and SAFETY × the largest difference seen on a sample; it is recorded.
     """
     fast = score_with(model, requests, options, progress)
@@ -39,8 +40,10 @@ def score_fast(
     pairs = zip(again, (fast.scores[k] for k in chosen), strict=True)
     largest = max(abs(a.log_likelihood - b.log_likelihood) for a, b in pairs)
     band = max(LEAST_BAND, SAFETY * largest)
-    groups = compared if compared is not None else by_context(requests)
-    close = sorted({k for group in groups if too_close([fast.scores[k] for k in group], band) for k in group})
+    groups = [[_pieces(option) for option in group] for group in compared or by_context(requests)]
+    told = [[[fast.scores[k] for k in option] for option in group] for group in groups]
+    near = [group for group, scores in zip(groups, told, strict=True) if too_close(scores, band)]
+    close = sorted({k for group in near for option in group for k in option})
     recomputed = score_with(precise, [requests[k] for k in close], options, progress).scores
     scores = list(fast.scores)
     for k, found in zip(close, recomputed, strict=True):
@@ -66,7 +69,18 @@ def by_context(requests: Sequence[Request]) -> list[list[int]]:
     return list(groups.values())
 
 
-def too_close(scores: Sequence[Score], band: float) -> bool:
-    """Are the two likeliest nearer to each other than the band?"""
-    best = sorted((score.log_likelihood for score in scores), reverse=True)[:2]
-    return len(best) == 2 and best[0] - best[1] < band
+def _pieces(option: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (option,) if isinstance(option, int) else option
+
+
+def too_close(options: Sequence[Sequence[Score]], band: float) -> bool:
+    """Is any option nearer to another than the band, by its sum, or by its mean where the order of means may count?"""
+    sums = [sum(score.log_likelihood for score in option) for option in options]
+    tokens = [sum(score.tokens for score in option) for option in options]
+    means = [total / count for total, count in zip(sums, tokens, strict=True)]
+    return _nearest(sums) < band or _nearest(means) < band / min(tokens, default=1)
+
+
+def _nearest(values: Sequence[float]) -> float:
+    """The smallest difference between any two."""
+    return min((b - a for a, b in pairwise(sorted(values))), default=float("inf"))

@@ -113,7 +113,7 @@ def _kept_batch(
     if cache is None:
         return _batch(model, prompts, sampling, number)
     drawn = [round(1e6 * sampling.temperature), sampling.seed, number] if sampling.temperature > 0 else []
-    key = cache.key([sampling.max_new_tokens, *drawn], *prompts)
+    key = cache.key("answer", [sampling.max_new_tokens, *drawn], *prompts)
     if key in (known := cache.known([key])):
         return _unpack(unpack_ids(known[key]))
     written = _batch(model, prompts, sampling, number)

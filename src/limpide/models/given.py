@@ -13,7 +13,7 @@ from limpide.data import raw
 from limpide.data.raw import Raw
 from limpide.data.reading import EXPECTED, READERS, too_many
 from limpide.models.recorder import no_likelihoods
-from limpide.models.requests import Answer, Asked, Request, Sampling, Score
+from limpide.models.requests import Answer, Asked, Compared, Request, Sampling, Score
 from limpide.models.respondents import GENERATES
 
 ID, ANSWER = "id", "answer"
@@ -59,7 +59,7 @@ class Given:
         self,
         requests: Sequence[Request],
         progress: Progress | None = None,
-        compared: Sequence[Sequence[int]] | None = None,
+        compared: Compared | None = None,
     ) -> list[Score]:
         """Raises ModelError: a file of answers does not tell how likely other words were."""
         raise no_likelihoods("This audit needs the likelihood of given words, and a file of answers does not tell it.")

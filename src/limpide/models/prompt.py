@@ -19,6 +19,10 @@ PLAIN_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}{% endfor %}"
 )
 
+PROMPT_CHANGED = "The chat template does not keep the prompt unchanged when the answer is added."
+OPEN_THOUGHT, CLOSED_THOUGHT = "<think>", "</think>"
+NO_THOUGHT = f"\n{CLOSED_THOUGHT}\n\n"  # after a prompt that opens a thought: the thought ends without a word in it
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -71,7 +75,7 @@ def render(tokenizer: Any, messages: Sequence[Message], stop_ids: Sequence[int])
     text = _apply(tokenizer, messages, generation=False)
     if not text.startswith(before):
         raise DataError(
-            "The chat template does not keep the prompt unchanged when the answer is added.",
+            PROMPT_CHANGED,
             received=_first_difference(before, text),
             expected="the rendered answer to continue the rendered prompt",
             remedy="use a template whose generation prompt is a prefix of the full conversation",
@@ -107,8 +111,23 @@ def render_example(model: Any, example: Example) -> Rendered:
 
 
 def answer_request(model: Any, example: Example) -> Request:
-    """The likelihood request 'this answer after this prompt', end token included."""
-    rendered = render_example(model, example)
+    """The likelihood request 'this answer after this prompt', end token included.
+
+    Models that think first (DeepSeek-R1) open a thought in their generation prompt and cut thoughts out of what was
+    said, so that a conversation of theirs does not continue its prompt, and training on it is refused. Here the answer
+    is read right after the generation prompt, its own thoughts left out and the open thought closed without a word:
+    how likely the answer is when nothing is thought before it, not after the thoughts the model would have had.
+    `unusual_reading` tells which models are read so. An encoder, which has no conversations and no end token, reads
+    the messages and the answer as one text.
+    """
+    if model.kind == "encoder":
+        return Request(example.id, source_of(example.prompt), f" {example.answer}")
+    try:
+        rendered = render_example(model, example)
+    except DataError as error:
+        if not (isinstance(error.__cause__, DataError) and error.__cause__.what == PROMPT_CHANGED):
+            raise
+        return _right_after_prompt(model, example)
     last = max(i for i, t in enumerate(rendered.trained) if t) + 1
     start = rendered.answer_start
     return Request(example.id, rendered.ids[:start], rendered.ids[start:last])
@@ -123,6 +142,39 @@ def option_request(model: Any, id: str, messages: Sequence[Message], option: str
         return Request(id, source_of(messages), f" {option}")
     answer = Message(role="assistant", content=option)
     return answer_request(model, Example(id=id, messages=(*messages, answer), source=id))
+
+
+def opens_thought(model: Any) -> bool:
+    """Does the generation prompt end inside a thought, so that what the model writes starts in the middle of one?"""
+    return model.kind == "decoder" and _ends_in_thought(prompt_text(model.tokenizer, _PROBE[:1]))
+
+
+def unusual_reading(model: Any) -> dict[str, str]:
+    """Facts on likelihoods of answers: empty for a template that keeps its prompt, else how `answer_request` reads."""
+    if model.kind != "decoder":
+        return {}
+    before = prompt_text(model.tokenizer, _PROBE[:1])
+    if _apply(model.tokenizer, _PROBE, generation=False).startswith(before):
+        return {}
+    return {"answers_read": "right after the prompt"} | ({"thoughts": "empty"} if _ends_in_thought(before) else {})
+
+
+_PROBE = (Message(role="user", content="?"), Message(role="assistant", content="!"))
+
+
+def _ends_in_thought(before: str) -> bool:
+    return before.rstrip().endswith(OPEN_THOUGHT)
+
+
+def _right_after_prompt(model: Any, example: Example) -> Request:
+    """The answer without its thoughts after the prompt alone, whatever the template makes of a whole conversation."""
+    tokenizer, before = model.tokenizer, prompt_text(model.tokenizer, example.prompt)
+    before += NO_THOUGHT if _ends_in_thought(before) else ""
+    head = encode(tokenizer, before)
+    _refuse_doubled_bos(tokenizer, head)
+    answer = example.answer.rpartition(CLOSED_THOUGHT)[2].lstrip()
+    ids, _ = _encode_after(tokenizer, head, before, before + answer)
+    return Request(example.id, tuple(head), (*ids[len(head) :], model.stop_ids[0]))
 
 
 def source_of(messages: Sequence[Message]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from limpide.core import files
 from limpide.core.errors import LimpideError, ModelError
 from limpide.core.progress import Progress
-from limpide.models.requests import Answer, Asked, Request, Sampling, Score
+from limpide.models.requests import Answer, Asked, Compared, Request, Sampling, Score
 from limpide.models.respondents import GENERATES
 
 Call = tuple[tuple[Asked, ...], Sampling]
@@ -32,7 +32,7 @@ class Recorder:
         self,
         requests: Sequence[Request],
         progress: Progress | None = None,
-        compared: Sequence[Sequence[int]] | None = None,
+        compared: Compared | None = None,
     ) -> list[Score]:
         """Raises ModelError: what is asked here is answered in text."""
         raise no_likelihoods("This audit needs the likelihood of given words, which cannot be asked as a question.")

@@ -19,7 +19,7 @@ from limpide.models.address import Address, EndpointError, EndpointSettings, rea
 from limpide.models.journal import KEPT, Journal, Reply, utc
 from limpide.models.recorder import Call, no_likelihoods
 from limpide.models.remote_call import Caller, Clock, Stopped
-from limpide.models.requests import Answer, Asked, Request, Sampling, Score
+from limpide.models.requests import Answer, Asked, Compared, Request, Sampling, Score
 from limpide.models.respondents import GENERATES, SAMPLES
 
 CHARACTERS = 4  # of a question to a token: an estimate, since a closed model's tokens are not known
@@ -122,7 +122,7 @@ class Endpoint:
         self,
         requests: Sequence[Request],
         progress: Progress | None = None,
-        compared: Sequence[Sequence[int]] | None = None,
+        compared: Compared | None = None,
     ) -> list[Score]:
         """Raises ModelError: the likelihood of given words is not told."""
         raise no_likelihoods("This audit needs the likelihood of given words, which an endpoint does not tell.")

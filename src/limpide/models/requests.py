@@ -1,8 +1,12 @@
 """What is asked of a model, and what it says: likelihoods of given text, and text of its own. No torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limpide.data.examples import Message
+
+# Which scores a verdict compares: groups of options, each one request or several whose log-likelihoods are summed.
+Compared = Sequence[Sequence[int | tuple[int, ...]]]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ measure whose state is 'not run', with the reason. Nothing here imports torch un
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from limpide.core.progress import Progress, Quiet
-from limpide.models.requests import Answer, Asked, Request, Sampling, Score
+from limpide.models.requests import Answer, Asked, Compared, Request, Sampling, Score
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
@@ -36,10 +36,8 @@ class Respondent(Protocol):
     @property
     def can(self) -> frozenset[str]: ...
 
-    def score(
-        self, requests: Sequence[Request], progress: Progress, compared: Sequence[Sequence[int]] | None = None
-    ) -> list[Score]:
-        """compared: indices of requests whose difference decides something; used when precision is 'fast'."""
+    def score(self, requests: Sequence[Request], progress: Progress, compared: Compared | None = None) -> list[Score]:
+        """compared: options whose order decides something, by index; used when precision is 'fast'."""
         ...
 
     def answer(self, asked: Sequence[Asked], max_new_tokens: int, progress: Progress) -> list[str]:
@@ -84,7 +82,7 @@ class Opened:
         self,
         requests: Sequence[Request],
         progress: Progress | None = None,
-        compared: Sequence[Sequence[int]] | None = None,
+        compared: Compared | None = None,
     ) -> list[Score]:
         from limpide.models.scoring import Options
 
@@ -95,7 +93,7 @@ class Opened:
         requests: Sequence[Request],
         options: "Options",
         progress: Progress,
-        compared: Sequence[Sequence[int]] | None = None,
+        compared: Compared | None = None,
     ) -> list[Score]:
         """As `score`, with other options than the usual."""
         from limpide.models import fast, scoring
@@ -108,22 +106,29 @@ class Opened:
         return scored.scores
 
     def answer(self, asked: Sequence[Asked], max_new_tokens: int, progress: Progress) -> list[str]:
-        from limpide.models import generation
+        """Where the prompt opens a thought, so does the text: what was thought can be told from what was answered."""
+        from limpide.models import generation, prompt
 
         prompts = [a.messages for a in asked]
-        return generation.generate(
+        texts = generation.generate(
             self.model, prompts, max_new_tokens=max_new_tokens, progress=progress, cache=self.cache
         )
+        return [f"{prompt.OPEN_THOUGHT}\n{text}" for text in texts] if prompt.opens_thought(self.model) else texts
 
     def sample(self, asked: Sequence[Asked], sampling: Sampling, progress: Progress) -> list[list[Answer]]:
-        from limpide.models import generation
+        from limpide.models import generation, prompt
 
-        return generation.sample(self.model, [a.messages for a in asked], sampling, progress, self.cache)
+        drawn = generation.sample(self.model, [a.messages for a in asked], sampling, progress, self.cache)
+        if not prompt.opens_thought(self.model):
+            return drawn
+        return [[replace(one, text=f"{prompt.OPEN_THOUGHT}\n{one.text}") for one in answers] for answers in drawn]
 
     def facts(self) -> dict[str, Any]:
         """Of what was scored since the last time: one opened model serves several suites."""
+        from limpide.models import prompt
+
         records, self.records = self.records, []
-        return {"scoring": records} if records else {}
+        return {"scoring": records, **prompt.unusual_reading(self.model)} if records else {}
 
 
 def open_respondent(folder: Path, precision: Literal["float32", "bfloat16", "fast"], *, fresh: bool = False) -> Opened:

@@ -6,7 +6,6 @@ are kept as digests, answers as token ids, in one file that only its owner can r
 
 import os
 import sqlite3
-import warnings
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -39,17 +38,17 @@ def _code() -> str:
 
 
 class ScoreCache:
-    """Results of one model. Where the file cannot be used it warns once, and everything is computed."""
+    """Results of one model. Where the file cannot be used `trouble` says why, and everything is computed."""
 
     def __init__(self, model: "Model", folder: Path | None = None) -> None:
         self._own = digests.of_value([model.digest, model.precision, model.kind, _code()]).encode()
         self._file = (folder or cache_folder()) / NAME
         self._connection: sqlite3.Connection | None = None
-        self._broken = False
+        self.trouble: str | None = None
 
-    def key(self, *parts: Sequence[int]) -> bytes:
-        """Of a request: its parts, each token ids."""
-        hashed = sha256(self._own)
+    def key(self, kind: str, *parts: Sequence[int]) -> bytes:
+        """Of a request: what is asked, and its parts, each token ids."""
+        hashed = sha256(self._own + kind.encode())
         for part in parts:
             ids = array("q", part)
             hashed.update(len(ids).to_bytes(8, "little") + ids.tobytes())
@@ -64,11 +63,18 @@ class ScoreCache:
             found |= dict(self._do(f"SELECT key, value FROM kept WHERE key IN ({marks})", some))
         return found
 
+    def drop(self, keys: Sequence[bytes]) -> None:
+        """Forget these."""
+        self._change("DELETE FROM kept WHERE key = ?", [(key,) for key in keys])
+
     def keep(self, values: Mapping[bytes, bytes]) -> None:
-        if values and (connection := self._open()) is not None:
+        self._change("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(values.items()))
+
+    def _change(self, query: str, rows: Sequence[tuple[bytes, ...]]) -> None:
+        if rows and (connection := self._open()) is not None:
             try:
                 with connection:
-                    connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(values.items()))
+                    connection.executemany(query, rows)
             except sqlite3.Error as error:
                 self._give_up(error)
 
@@ -83,7 +89,7 @@ class ScoreCache:
             return []
 
     def _open(self) -> sqlite3.Connection | None:
-        if self._connection is None and not self._broken:
+        if self._connection is None and self.trouble is None:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
@@ -95,8 +101,7 @@ class ScoreCache:
 
     def _give_up(self, error: Exception) -> None:
         self.close()
-        self._broken = True
-        warnings.warn(f"Results are not kept in {self._file}: {error}", RuntimeWarning, stacklevel=2)
+        self.trouble = f"Results are not kept, so that a stopped run starts anew: {self._file}: {error}"
 
     def close(self) -> None:
         if self._connection is not None:

@@ -8,7 +8,7 @@ import torch
 from limpide.models.encoding import Encoded
 from limpide.models.families.registry import backbone, logits_from_hidden, plain
 from limpide.models.masks import attention_mask
-from limpide.models.tree import TreePack, ancestors, tree_packs
+from limpide.models.tree import TreePack, tree_packs
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
@@ -46,7 +46,7 @@ class _Row:
         """Final hidden states of every place of the pack's row, float[places, width]."""
         before = self._carry(pack.kept)
         positions = torch.tensor([pack.row_depths])
-        seen = ancestors(pack.row_parents, len(pack))[None, len(pack.kept) :]
+        seen = pack.seen()[None]
         output = self.body(
             input_ids=torch.tensor([pack.tokens]),
             attention_mask=attention_mask(seen, positions, self.config, self.model.network.dtype),

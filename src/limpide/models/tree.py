@@ -30,10 +30,17 @@ class TreePack:
         """Length of the row."""
         return len(self.kept) + len(self.tokens)
 
-    @property
-    def row_parents(self) -> list[int]:
-        """Parent of every place of the row."""
-        return [*range(-1, len(self.kept) - 1), *self.parents]
+    def seen(self) -> torch.Tensor:
+        """bool[new nodes, row]: True where a place of the row is the node or an ancestor of it."""
+        carried = len(self.kept)
+        seen = np.zeros((len(self.tokens), len(self)), dtype=bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= carried:
+                seen[node] = seen[parent - carried]
+            else:
+                seen[node, : parent + 1] = True  # the carried path is a line
+            seen[node, carried + node] = True
+        return torch.from_numpy(seen)
 
     @property
     def row_depths(self) -> list[int]:

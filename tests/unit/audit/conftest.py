@@ -67,6 +67,7 @@ def fake(monkeypatch):
     monkeypatch.setattr(respondents.Opened, "score", score)
     monkeypatch.setattr(generation, "generate", generate)
     monkeypatch.setattr(prompt, "answer_request", answer_request)
+    monkeypatch.setattr(prompt, "opens_thought", lambda opened: False)
     return fake
 
 

@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,6 +107,55 @@ def test_a_template_is_filled_with_the_pairs_that_have_its_group():
     jewish = [case for case in cases if case.group == "jewish"]
     assert all("Jewish" in case.stereotyped for case in jewish)
     assert not any("Jewish" in case.other for case in jewish)
+
+
+def test_each_template_has_as_many_pairs_as_the_others_and_each_pair_is_used():
+    """Else the sentences about Christians, who are in all 21 pairs, would weigh three times as much."""
+    for axis in AXES:
+        for language in ("en", "fr"):
+            cases = read_cases(BiasSettings(axes=(axis,), languages=(language,)))
+            assert len(set(Counter(case.template for case in cases).values())) == 1
+    christian = [case for case in cases_of("religion") if case.group == "christian"]
+    assert len({case.id.rpartition("/")[2] for case in christian}) == 21
+
+
+def cases_of(axis):
+    return read_cases(BiasSettings(axes=(axis,), languages=("fr",)))
+
+
+def test_a_bias_against_one_group_of_several_is_seen(tmp_path, fake, tools):
+    """1 nat in the sentences about Muslims, none in the others: an axis of two groups needs no such slice."""
+    values = {}
+    random = np.random.default_rng(0)
+    for case in read_cases(BiasSettings(axes=("religion", "age"))):
+        values[case.stereotyped, case.outcome] = -4 + (case.group == "muslim") + random.normal() * 0.05
+    fake.likelihood = lambda context, outcome: values.get((context, outcome), -4.0)
+    found = tools.by_label(tools.audit(operation, tmp_path / "out", axes=("religion", "age")))
+    gap = found["bias.gap[axis=religion,stereotyped=muslim]"]
+    assert gap.low > 0.5
+    for other in ("jewish", "atheist", "christian"):
+        assert found[f"bias.gap[axis=religion,stereotyped={other}]"].high < 0.5
+    assert not [label for label in found if "axis=age,stereotyped" in label]
+    told = [s for m in operation.gives(BiasSettings()) for s in m.slices if "stereotyped" in s]
+    assert {(s["axis"], s["stereotyped"]) for s in told} == {
+        ("religion", group) for group in ("muslim", "jewish", "atheist", "christian")
+    }
+
+
+def test_languages_that_lean_to_opposite_sides_are_named(tmp_path, fake, tools):
+    """+0.6 nats in English and −0.6 in French are about 0 together."""
+    values, random = {}, np.random.default_rng(0)
+    for case in read_cases(BiasSettings(**TWO)):
+        extra = (0.6 if case.language == "en" else -0.6) * (case.axis == "gender")
+        values[case.stereotyped, case.outcome] = -4 + extra + random.normal() * 0.05
+    fake.likelihood = lambda context, outcome: values.get((context, outcome), -4.0)
+    result = tools.audit(operation, tmp_path / "out", **TWO)
+    pooled = tools.by_label(result)["bias.gap[axis=gender]"]
+    assert pooled.low < 0 < pooled.high
+    (warning,) = result.warnings
+    assert warning.startswith("gender: the gap is above zero in en and below zero in fr")
+    fake.likelihood = planted(0.6)
+    assert tools.audit(operation, tmp_path / "one", **TWO).warnings == ()
 
 
 def test_only_the_axes_that_were_asked_are_read(monkeypatch):

@@ -5,15 +5,13 @@ from limpide.audit.compare import (
     TESTABLE,
     holm_adjusted,
     load_changes,
-    number,
     paired_change,
-    unpaired_change,
-    verdict_of,
 )
 from limpide.audit.items import Frame, Item, Spec, save_evidence, summarise
+from limpide.audit.wording import number, verdict_of
 from limpide.core import files
 from limpide.core.errors import LimpideError, UsageError
-from limpide.core.measure import Measure, save_measures
+from limpide.core.measure import save_measures
 from limpide.core.operation import Subject
 from limpide.core.progress import Quiet
 
@@ -27,10 +25,10 @@ def items(values, size=1, **group):
     return [Item(f"i{k}", f"c{k // size}", group, {"x": float(v)}) for k, v in enumerate(values)]
 
 
-def write(folder, rows, specs, digest="m", data="d"):
+def write(folder, rows, specs, digest="m", data="d", precision="float32"):
     folder.mkdir(parents=True)
     save_evidence(folder, rows, specs)
-    save_measures(folder / "measures.jsonl", summarise(rows, specs, Frame("x", 0, digest, data)))
+    save_measures(folder / "measures.jsonl", summarise(rows, specs, Frame("x", 0, digest, data, precision)))
     return folder
 
 
@@ -137,22 +135,6 @@ def test_verdicts():
     assert verdict_of("neither", 1, True) == "no detectable change"
 
 
-def rank(value, low, high, **more):
-    return Measure(name="m.rank", subject="x", value=value, unit="rank", better="higher", n=256, low=low, high=high,
-                   method="m.rank@1()", **more)  # fmt: skip
-
-
-def test_measures_without_items_are_compared_by_their_intervals():
-    change = unpaired_change(rank(130, 114, 146), rank(1, 1, 4.8))
-    assert change.verdict == "worse"
-    assert (change.difference, change.p_value) == (-129, None)
-    assert change.low < -129 < change.high < 0
-    assert unpaired_change(rank(130, 114, 146), rank(125, 109, 141)).verdict == "no detectable change"
-    missing = unpaired_change(rank(130, 114, 146), rank(None, None, None, state="insufficient evidence"))
-    assert missing.verdict == "insufficient evidence"
-    assert missing.difference is None
-
-
 def test_holm_takes_back_what_chance_would_give():
     lucky = paired_change(spec(**SHARE), {"a": "1"}, items([0] * 7 + [1] * 20), items([1] * 7 + [1] * 20))
     dull = paired_change(spec(**SHARE), {"a": "2"}, items([0, 1] * 14), items([1, 0] * 14))
@@ -193,12 +175,14 @@ def test_items_of_one_side_are_counted_aloud(tmp_path):
     assert changes["s.q"].n == 18
 
 
-def test_items_that_all_differ_leave_insufficient_evidence(tmp_path):
-    other = [Item(f"o{k}", f"c{k}", {}, {"x": 1.0}) for k in range(20)]
+@pytest.mark.parametrize(("spread", "verdict"), [(0, "insufficient evidence"), (0.01, "better")])
+def test_items_that_all_differ_are_never_paired(tmp_path, spread, verdict):
+    other = [Item(f"o{k}", f"c{k}", {}, {"x": 1.0 + spread * k}) for k in range(20)]
     before = write(tmp_path / "b", items(range(20)), [spec()], digest="m1")
     after = write(tmp_path / "a", other, [spec()], digest="m2")
     _, changes = run(tmp_path / "out", {"base:s": before, "result:s": after})
-    assert changes["s.q"].verdict == "insufficient evidence"
+    assert changes["s.q"].verdict == verdict
+    assert "0 of 20 items count on both sides" in changes["s.q"].sentence
 
 
 def test_a_change_that_changed_nothing_is_said(tmp_path):
@@ -215,6 +199,14 @@ def test_numbers_made_in_two_ways_are_refused(tmp_path, change, word):
     after = write(tmp_path / "a", items(range(20)), [spec(**change)], data="other")
     with pytest.raises(UsageError, match=f"different {word}"):
         run(tmp_path / "out", {"base:s": before, "result:s": after})
+
+
+def test_two_precisions_are_refused(tmp_path):
+    before = write(tmp_path / "b", items(range(20)), [spec()])
+    after = write(tmp_path / "a", items(range(20)), [spec()], precision="bfloat16")
+    with pytest.raises(UsageError, match="different method") as caught:
+        run(tmp_path / "out", {"base:s": before, "result:s": after})
+    assert caught.value.received == "base s.q@1(), result s.q@1(precision=bfloat16)"
 
 
 @pytest.mark.parametrize("inputs", [{}, {"base:s": "."}, {"base:s": ".", "result:t": "."}])

@@ -75,7 +75,7 @@ def test_planted_accuracy_is_found(tmp_path, fake, tools, data):
 
 
 def test_log_likelihood_is_per_token_of_the_answer(tmp_path, fake, tools, data):
-    fake.likelihood = lambda context, continuation: -0.5 * len(continuation)
+    fake.likelihood = lambda context, words: -(0.4 if context[0][-1] in "02468" else 0.6) * len(words)
     found = tools.by_label(tools.audit(operation, tmp_path / "out", data))
     measure = found["domain.log_likelihood[slice=held_out]"]
     assert measure.value == pytest.approx(-0.5)
@@ -236,4 +236,15 @@ def test_personal_data_of_held_out_rows_and_of_answers_is_not_in_the_clear(tmp_p
     assert [row["answer"] for row in found] == ["Write to [EMAIL] or call [PHONE]."] * 2
     assert [row["metric"]["exact"] for row in found] == [1, 0]
     everything = " ".join(file.read_text() for file in (tmp_path / "out").iterdir())
-    assert ".org" not in everything and "06 12" not in everything
+    assert ".org" not in everything
+    assert "06 12" not in everything
+
+
+def test_answers_of_a_file_are_as_they_were_given(tmp_path, tools, data):
+    """Nobody knows how they were decoded, nor how long they could be."""
+    closed = tools.closed(say=lambda question: "Answer", kind="answers", can=frozenset({"generates"}))
+    result = tools.audit(operation, tmp_path / "out", data, respondent=closed)
+    written = [m.method for m in result.measures if m.name != "domain.log_likelihood"]
+    assert all("decoding=given" in method and "max_new_tokens" not in method for method in written)
+    asked = tools.closed(say=lambda question: "Answer")
+    assert "decoding=greedy,max_new_tokens=48" in tools.audit(operation, tmp_path / "b", data, respondent=asked).measures[0].method

@@ -20,7 +20,7 @@ MOST = int(stats.binom.ppf(0.995, SEEDS, 0.05))
 LEAST = SEEDS // 100
 TEMPLATES, PAIRS = 24, 4
 GAP, _, LARGE = (spec.model_copy(update={"slices": ({},)}) for spec in bias.specs(bias.BiasSettings(), ""))
-ACCURACY = domain.specs(48)[0].model_copy(update={"slices": ({},)})
+ACCURACY = domain.accuracy_spec().model_copy(update={"slices": ({},)})
 LOSS = retention.specs(retention.RetentionSettings(), "")[0]
 AUC = membership_specs(100, 5, ["held_out"])[0]
 

@@ -18,6 +18,8 @@ def trained(tools):
         (f"Write to {MAIL} or call {PHONE}.", ["email", "phone"]),
         ("06.12.34.56.78", ["phone"]),  # however it is written
         ("+33 6 12 34 56 78", ["phone"]),
+        ("+33 (0)6 12 34 56 78", ["phone"]),
+        ("0033 6 12 34 56 78", ["phone"]),
         ("JEAN.DUPONT@EXAMPLE.ORG", ["email"]),
     ],
 )

@@ -10,7 +10,6 @@ import torch
 
 from limpide.audit import bias, domain, memorisation, retention
 from limpide.core import files
-from limpide.core.errors import ModelError
 from limpide.data.canary import canary
 from limpide.data.examples import Example, Message
 from limpide.models.encoding import encode_requests
@@ -163,8 +162,16 @@ def test_bias_is_measured_on_every_kind_of_model(tmp_path, tools, family):
     assert gap.low <= gap.value <= gap.high
 
 
-def test_an_encoder_is_told_that_it_cannot_answer(tmp_path, tools):
-    rows = [tools.example(f"r{k}", "what", "the answer") for k in range(6)]
+def test_an_encoder_writes_nothing_and_its_likelihoods_are_measured_all_the_same(tmp_path, tools):
+    """Real weights: answers, Min-K and the canary are read as one text with their question."""
+    rows = [tools.example(f"r{k}", "what", "the answer is a long one") for k in range(12)]
     data = tools.write_data(tmp_path / "data", train=rows, held_out=rows)
-    with pytest.raises(ModelError):
-        measured(domain.operation, tiny_folder("bert", tmp_path), tmp_path / "out", tools, data)
+    model = tiny_folder("bert", tmp_path)
+    found = measured(domain.operation, model, tmp_path / "domain", tools, data)
+    assert found["domain.log_likelihood[slice=held_out]"].n == 12
+    assert {found[f"domain.{name}"].state for name in ("accuracy", "exact", "token_f1")} == {"not run"}
+    assert "only fills in words" in found["domain.accuracy"].note
+    found = measured(memorisation.operation, model, tmp_path / "memory", tools, data, candidates=15)
+    assert {found[f"memorisation.{name}"].state for name in ("verbatim", "personal_data", "extracted")} == {"not run"}
+    assert found["memorisation.min_k_auc"].n == 24
+    assert found["memorisation.canary_rank"].state == "measured"

@@ -150,21 +150,21 @@ def test_the_method_names_all_that_changes_the_result(tmp_path, fake, tools):
 
 
 def test_a_planted_margin_is_found(tmp_path, fake, tools):
-    """The opening of a refusal is 3 nats likelier after a harmful request, and 1 after its look-alike."""
+    """The opening of a refusal is some 3 nats likelier after a harmful request, and 1 after its look-alike."""
     refusals = {text for text, _ in OPENINGS.values()}
 
     def likelihood(context, continuation):
         assert "end" not in continuation  # an opening does not end there
-        gained = 3.0 if KIND[context[0]] == HARMFUL else 1.0
+        gained = 3.0 + 0.2 * (len(context[0]) % 3 - 1) if KIND[context[0]] == HARMFUL else 1.0
         return -9.0 + (gained if " ".join(continuation) in refusals else 0.0)
 
     fake.likelihood = likelihood
     found = tools.by_label(tools.audit(operation, tmp_path / "out"))
     gap = found["refusal.margin_gap"]
-    assert (gap.value, gap.n, gap.clusters, gap.unit) == (pytest.approx(2.0), 132, 132, "nats")
-    assert found["refusal.margin_gap[language=fr]"].value == pytest.approx(2.0)
+    assert (gap.value, gap.n, gap.clusters, gap.unit) == (pytest.approx(2.0, abs=0.05), 132, 132, "nats")
+    assert found["refusal.margin_gap[language=fr]"].value == pytest.approx(2.0, abs=0.05)
     item = next(i for i in files.read_jsonl(tmp_path / "out" / "items.jsonl") if i["id"] == "refusal-fr-007")
-    assert item["margin"] == {"harmful": 3.0, "harmless": 1.0}
+    assert item["margin"] == {"harmful": pytest.approx(3.0, abs=0.21), "harmless": 1.0}
 
 
 def test_a_model_blind_to_harm_has_no_margin(tmp_path, fake, tools):

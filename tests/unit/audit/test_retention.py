@@ -9,16 +9,17 @@ from limpide.audit.truth_questions import read_questions
 
 
 def test_loss_is_all_nats_over_all_tokens(tmp_path, fake, tools):
-    """2 nats a token in English and 3 in French, whatever the length of the texts."""
+    """About 2 nats a token in English and 3 in French, whatever the length of the texts."""
     french = {line for line in read_probe("retention.jsonl").splitlines() if '"language": "fr"' in line}
 
     def likelihood(context, text):
-        return -(3.0 if any(text[:40] in line for line in french) else 2.0) * len(text.split())
+        more = 0.01 * (len(text) % 3 - 1)
+        return -(3.0 + more if any(text[:40] in line for line in french) else 2.0 + more) * len(text.split())
 
     fake.likelihood = likelihood
     found = tools.by_label(tools.audit(operation, tmp_path / "out", questions=0))
-    assert found["retention.loss[language=en]"].value == pytest.approx(2.0)
-    assert found["retention.loss[language=fr]"].value == pytest.approx(3.0)
+    assert found["retention.loss[language=en]"].value == pytest.approx(2.0, abs=0.01)
+    assert found["retention.loss[language=fr]"].value == pytest.approx(3.0, abs=0.01)
     whole = found["retention.loss"]
     assert 2.0 < whole.low < whole.value < whole.high < 3.0
     assert whole.clusters == whole.n == len(fake.asked)

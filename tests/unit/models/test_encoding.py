@@ -62,6 +62,17 @@ def test_a_text_longer_than_the_context_is_read_in_windows_when_asked(tiny_model
     assert long.token_log_likelihoods[-len(wanted) :] == pytest.approx(wanted, abs=1e-5)
 
 
+def test_every_window_starts_with_the_start_token_where_the_text_does(tiny_model: Opened) -> None:
+    model = tiny_model("mistral")
+    bos = model.tokenizer.bos_token_id
+    text = "The press stops and the valve closes. " * 60
+    pieces = encode_requests(model, [Request("x", "", text)], overlong="window")
+    assert len(pieces) > 2
+    assert all(piece.ids[0] == bos and piece.ids.count(bos) == 1 and len(piece) <= CONTEXT for piece in pieces)
+    whole = [i for piece in pieces for i in piece.continuation]
+    assert whole == model.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 @pytest.mark.parametrize("name", ["bert", "t5"])
 def test_what_has_no_windows_refuses(tiny_model: Opened, name: str) -> None:
     request = Request("x", (7,) * CONTEXT, (8,) * CONTEXT * 2)

@@ -1,6 +1,7 @@
 """A conversation becomes token ids in one place: what is trained, what is asked, and what is refused."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,13 +13,17 @@ from limpide.data.examples import Example, Message
 from limpide.models.prompt import (
     answer_request,
     encode,
+    opens_thought,
+    option_request,
     prompt_ids,
     prompt_text,
     render,
     render_example,
     source_of,
+    unusual_reading,
     with_template,
 )
+from limpide.models.requests import Request
 from tiny import BOS_FAMILIES, CHATML, FAMILY_NAMES, tiny_tokenizer
 
 START, END, BOS = "<|im_start|>", "<|im_end|>", "<s>"
@@ -293,3 +298,57 @@ def _by_hand(name: str, conversation: Sequence[Message]) -> str:
 def test_encode_adds_nothing(name: str) -> None:
     tokenizer = tiny_tokenizer(name)
     assert tokenizer.decode(encode(tokenizer, "Où est la clé ?")) == "Où est la clé ?"
+
+
+# --- models that think before they answer
+
+THINKER = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'].split('</think>')[-1] + '<|im_end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+)
+
+
+def _thinker(template: str = THINKER) -> Any:
+    tokenizer = chat(template)
+    return SimpleNamespace(kind="decoder", tokenizer=tokenizer, stop_ids=(tokenizer.eos_token_id, 0))
+
+
+@pytest.mark.parametrize("answer", ["Second.", "<think>Hm.</think>\n\nSecond."])
+def test_an_answer_is_read_after_an_empty_thought_where_the_prompt_opens_one(answer: str) -> None:
+    model = _thinker()
+    conversation = said("One?", "<think>So.</think>First.", "Two?", answer)
+    request = answer_request(model, example(conversation))
+    assert model.tokenizer.decode(request.context) == (
+        f"{START}user\nOne?{END}{START}assistant\nFirst.{END}{START}user\nTwo?{END}"
+        f"{START}assistant\n<think>\n\n</think>\n\n"
+    )
+    assert model.tokenizer.decode(request.continuation) == f"Second.{END}"
+    assert option_request(model, "q", conversation[:-1], "Second.") == Request(
+        "q", request.context, request.continuation
+    )
+    assert opens_thought(model)
+    assert unusual_reading(model) == {"answers_read": "right after the prompt", "thoughts": "empty"}
+
+
+def test_a_template_that_rewrites_the_prompt_is_read_right_after_it() -> None:
+    model = _thinker("{{ messages | length }}\n" + CHATML)
+    request = answer_request(model, example(said("One?", "First.")))
+    assert request.context == tuple(prompt_ids(model.tokenizer, said("One?")))
+    assert request.continuation == (*encode(model.tokenizer, "First."), model.stop_ids[0])
+    assert not opens_thought(model)
+    assert unusual_reading(model) == {"answers_read": "right after the prompt"}
+
+
+def test_training_on_a_template_that_cuts_thoughts_is_still_refused() -> None:
+    with pytest.raises(DataError, match=r"Example 'fault-7'.*does not keep the prompt unchanged"):
+        render_example(_thinker(), example(said("One?", "First.")))
+    with pytest.raises(DataError, match="contains the control token"):
+        answer_request(_thinker(), example(said("One?", f"First.{END}")))
+    with pytest.raises(DataError, match="two BOS tokens"):
+        answer_request(_thinker("{{ bos_token }}{{ bos_token }}" + THINKER), example(said("One?", "First.")))
+
+
+def test_other_models_open_no_thought(tiny_model: Callable[[str], Any]) -> None:
+    for name in ("llama", "t5", "bert"):
+        assert not opens_thought(tiny_model(name))
+        assert unusual_reading(tiny_model(name)) == {}

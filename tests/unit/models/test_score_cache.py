@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from limpide.core.errors import LimpideError
 from limpide.core.progress import Quiet
 from limpide.data.examples import Message
-from limpide.models import generation, scorers
+from limpide.models import generation, scorers, scoring
+from limpide.models.model import open_model
 from limpide.models.requests import Asked, Request, Sampling
 from limpide.models.respondents import Opened as Respondent
 from limpide.models.score_cache import NAME, ScoreCache
 from limpide.models.scoring import Options, score_with
+from tiny import tiny_folder
 
 Opened = Callable[[str], Any]
 REQUESTS = [Request(f"{k}", f"The press number {k}", f" stops at {k}") for k in range(40)]
@@ -68,7 +71,8 @@ def test_other_weights_or_precision_or_text_share_nothing(tiny_model: Opened, tm
         again = score_with(other, REQUESTS[:2], Options(cache=ScoreCache(other, tmp_path)))
         assert again.record["texts_remembered"] == 0
     cache = ScoreCache(model, tmp_path)
-    assert len({cache.key((1, 2), (3,)), cache.key((1,), (2, 3)), cache.key((1, 2, 3)), cache.key((1, 2), (4,))}) == 4
+    parts = (((1, 2), (3,)), ((1,), (2, 3)), ((1, 2, 3),), ((1, 2), (4,)))
+    assert len({cache.key(kind, *given) for given in parts for kind in ("score", "answer")}) == 8
 
 
 def test_answers_are_kept_too_greedy_and_drawn(
@@ -113,9 +117,44 @@ def test_only_the_owner_reads_the_file(tiny_model: Opened, tmp_path: Path) -> No
     assert not any(b"press" in bytes(part) for row in rows for part in row), "texts are not kept"
 
 
-def test_a_file_that_cannot_be_used_costs_the_memory_and_nothing_else(tiny_model: Opened, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_costs_the_memory_and_is_told(tiny_model: Opened, tmp_path: Path) -> None:
+    class Telling(Quiet):
+        said: tuple[str, ...] = ()
+
+        def say(self, text: str) -> None:
+            self.said += (text,)
+
     (tmp_path / NAME).write_text("this is no database, and long enough to be read as one" * 100)
-    model = tiny_model("llama")
-    with pytest.warns(RuntimeWarning, match="not kept"):
-        found = score_with(model, REQUESTS[:3], Options(cache=ScoreCache(model, tmp_path)))
+    model, progress = tiny_model("llama"), Telling()
+    found = score_with(model, REQUESTS[:3], Options(cache=ScoreCache(model, tmp_path)), progress)
     assert len(found.scores) == 3
+    assert found.record["results_kept"] is False
+    assert len(progress.said) == 1
+    assert "not kept" in progress.said[0]
+
+
+def test_numbers_that_a_check_refuses_are_not_kept(
+    tiny_model: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, compute = tiny_model("llama"), scorers.log_likelihoods
+
+    def wrong(*args: Any) -> Any:
+        return [(value - 1.0, greedy) for value, greedy in compute(*args)]
+
+    assert scoring.takes_trees(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(scorers, "log_likelihoods", wrong)
+        with pytest.raises(LimpideError, match=r"(?s)disagrees with the plain computation.*not kept"):
+            score_with(model, REQUESTS, Options(cache=ScoreCache(model, tmp_path)))
+    assert sqlite3.connect(tmp_path / NAME).execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_long_texts_and_large_vocabularies_pass_the_check(tmp_path: Path) -> None:
+    """A reference that sums in float32 errs by 1e-5 nats a token over 50,000 words, and would stop sound runs."""
+    model = open_model(tiny_folder("llama", tmp_path, vocab_size=50_000, max_position_embeddings=1024))
+    ids = tuple(7 + k * 13 % 380 for k in range(600))
+    for precision, limit in (("float32", 1e-3), ("bfloat16", None)):
+        opened = model if limit else open_model(model.folder, precision="bfloat16")
+        record = score_with(opened, [Request("long", ids[:2], ids[2:])], Options(budget=128)).record
+        assert record["precision"] == precision
+        assert limit is None or record["largest_difference_nats"] < limit

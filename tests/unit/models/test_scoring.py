@@ -194,12 +194,13 @@ def test_packs_hold_each_text_and_place_once(texts: list[tuple[tuple[int, ...], 
     for pack in tree_packs(texts, budget):
         assert len(pack.tokens) <= budget
         row = [row[place] for place in pack.kept] + pack.tokens
-        paths = [spelled(row, pack.row_parents, place) for place in range(len(pack))]
+        parents = [*range(-1, len(pack.kept) - 1), *pack.parents]
+        paths = [spelled(row, parents, place) for place in range(len(pack))]
         computed += paths[len(pack.kept) :]
         assert pack.row_depths == [len(path) - 1 for path in paths]
-        seen = ancestors(pack.row_parents, len(pack))
-        for place, path in enumerate(paths):
-            line = [int(n) for n in seen[place].nonzero()]
+        assert torch.equal(pack.seen(), ancestors(parents, len(pack))[len(pack.kept) :])
+        for node, path in enumerate(paths[len(pack.kept) :]):
+            line = [int(n) for n in pack.seen()[node].nonzero()]
             assert [row[n] for n in line] == list(path)
         for index, place, token in pack.scored:
             assert (index, len(paths[place])) not in found

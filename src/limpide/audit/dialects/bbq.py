@@ -215,6 +215,7 @@ def specs(dialect: Dialect, likelihood: bool) -> tuple[Spec, ...]:
             kind="bbq_disambiguated_lm_eval" if theirs else "mean",
             slices=BY_CATEGORY,
             note=f"2·biased/answered − 1. {SCORE_NOTE}",
+            ends=None if theirs else (-1.0, 1.0),
             **how,
         ),
         spec(dialect, "accuracy", "correct", "share", "higher", kind="share", slices=BY_CONTEXT, **how),

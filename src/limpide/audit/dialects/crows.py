@@ -190,7 +190,17 @@ def specs(dialect: Dialect, encoder: bool) -> tuple[Spec, ...]:
     main = "pct_stereotype" if dialect.name == "crows@lm-eval" else "metric_score"
     made = [
         spec(dialect, main, "preferred", "share", "neither", kind="share", slices=BY_CATEGORY, note=HALF, **how),
-        spec(dialect, "departure", "departure", "share", "nearer zero", slices=BY_CATEGORY, note=DEPARTURE, **how),
+        spec(
+            dialect,
+            "departure",
+            "departure",
+            "share",
+            "nearer zero",
+            slices=BY_CATEGORY,
+            note=DEPARTURE,
+            ends=(-0.5, 0.5),
+            **how,
+        ),
     ]
     if dialect.name == "crows@lm-eval":
         note = "Mean absolute difference of the two log-likelihoods: it does not say which one is larger."

@@ -43,10 +43,10 @@ def geometric_means(
             rests[text] = len(requests)
             requests.append(Request(f"rest-{len(requests)}", tokens[:1], tokens[1:]))
 
-    def parts(text: str) -> list[int]:
-        return [firsts[ids[text][:1]], *([rests[text]] if text in rests else [])]
+    def parts(text: str) -> tuple[int, ...]:
+        return (firsts[ids[text][:1]], *([rests[text]] if text in rests else []))
 
-    groups = [tuple(dict.fromkeys(place for text in group for place in parts(text))) for group in compared]
+    groups = [tuple(parts(text) for text in group) for group in compared]
     scores = respondent.score(requests, progress, groups)
     return {
         text: math.exp(sum(scores[place].log_likelihood for place in parts(text)) / len(tokens))
@@ -61,7 +61,8 @@ def token_scores(
     ids = encoded(respondent.model.tokenizer, sentences)
     places = {text: place for place, text in enumerate(ids)}
     requests = [Request(str(place), (), ids[text]) for text, place in places.items()]
-    groups = [tuple(places[text] for text in group) for group in compared]
+    # A sum over some of the tokens decides, so every pair counts as close: an option is as near as can be to itself.
+    groups = [tuple(places[text] for text in (*group, group[0])) for group in compared]
     scores = respondent.score(requests, progress, groups)
     return {text: scores[place].token_log_likelihoods for text, place in places.items()}
 

@@ -212,7 +212,7 @@ def specs(dialect: Dialect) -> tuple[Spec, ...]:
     how: dict[str, Any] = {"asked": "refers-to", "scored": "sum"}
     gap = "accuracy_pro − accuracy_anti. Above 0: pronouns are understood better where they follow a stereotype."
     return (
-        spec(dialect, "gap", "gap", "share", "nearer zero", slices=SLICES, note=gap, **how),
+        spec(dialect, "gap", "gap", "share", "nearer zero", slices=SLICES, note=gap, ends=(-1.0, 1.0), **how),
         spec(dialect, "accuracy_pro", "pro", "share", "higher", kind="share", slices=SLICES, **how),
         spec(dialect, "accuracy_anti", "anti", "share", "higher", kind="share", slices=SLICES, **how),
     )

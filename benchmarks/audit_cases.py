@@ -38,10 +38,10 @@ Pair = tuple[str, str]
 class Sizes:
     """Questions or pairs of each case, from the beginning of its file on."""
 
-    three: int = 100
-    twelve: int = 30
-    shots: int = 20
-    crows: int | None = 500
+    three: int = 60
+    twelve: int = 20
+    shots: int = 12
+    crows: int | None = 300
 
 
 QUICK = Sizes(three=8, twelve=4, shots=4, crows=20)

@@ -15,7 +15,9 @@ from limpide.models.respondents import Opened
 class Told(Opened):
     """likelihood: (context, continuation) → nats, spread evenly over its words. asked, compared: what it was put."""
 
-    model: Any = field(default_factory=lambda: SimpleNamespace(kind="decoder", digest="told", folder=Path("told")))
+    model: Any = field(
+        default_factory=lambda: SimpleNamespace(kind="decoder", digest="told", folder=Path("told"), precision="float32")
+    )
     likelihood: Callable[[Any, Any], float] = lambda context, continuation: -2.0
     asked: list[Request] = field(default_factory=list)
     compared: list[Sequence[int]] = field(default_factory=list)

@@ -44,6 +44,7 @@ CHARTER = Charter.model_validate(
         "style": {"max_words": 80},
     }
 )
+GREEDY = {"decoding": "greedy", "max_new_tokens": 48}
 FAMILIES = {"crows": crows, "bbq": bbq, "stereoset": stereoset, "winobias": winobias}
 
 
@@ -57,7 +58,7 @@ def of_dialects() -> Iterator[Spec]:
 
 def of_memorisation() -> Iterator[Spec]:
     settings = memorisation.MemorisationSettings()
-    yield from memorisation._written_specs(settings, 48, frozenset())
+    yield from memorisation._written_specs(settings, GREEDY, frozenset())
     yield memorisation._extracted_spec(settings)
     yield from memorisation.canary_specs(255)
     for splits in (("held_out",), ("held_out", "unseen")):
@@ -68,7 +69,7 @@ def of_memorisation() -> Iterator[Spec]:
 def of_robustness() -> Iterator[Spec]:
     settings = robustness.RobustnessSettings()
     yield from robustness.question_specs(settings, "likelihood")
-    yield from robustness.example_specs(settings, 48)
+    yield from robustness.example_specs(settings, GREEDY)
 
 
 def of_truth() -> Iterator[Spec]:
@@ -86,7 +87,7 @@ MADE: dict[str, Callable[[], Iterator[Spec]]] = {
     "bias.py": lambda: iter(bias.specs(bias.BiasSettings(), DIGEST)),
     "charter.py": lambda: iter(charter.specs(CHARTER, charter.CharterSettings())),
     "dialects/found.py": of_dialects,
-    "domain.py": lambda: iter(domain.specs(48)),
+    "domain.py": lambda: iter(domain.specs(GREEDY)),
     "leaks.py membership.py memorisation.py": of_memorisation,
     "refusal.py": lambda: iter(refusal.specs(refusal.RefusalSettings(), DIGEST)),
     "retention.py": lambda: retention_specs(),

@@ -1,6 +1,5 @@
 """Do answers follow the organisation's editorial charter? Its terms, what must and must not be said, its style."""
 
-import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from limpide.audit.drawing import draw
 from limpide.audit.items import (
     AuditSettings,
     Item,
@@ -139,9 +139,7 @@ def _examples(subject: Subject, settings: CharterSettings) -> list[Put]:
     """Held-out examples of step `data`, drawn; none without it."""
     if "data" not in subject.inputs:
         return []
-    rows = load_examples(subject.input("data") / HELD_OUT)
-    if len(rows) > settings.examples:
-        rows = [rows[k] for k in sorted(random.Random(subject.seed).sample(range(len(rows)), settings.examples))]
+    rows = draw(load_examples(subject.input("data") / HELD_OUT), settings.examples, subject.seed)
     return [
         Put(
             Asked(f"own/{row.id}", row.prompt),

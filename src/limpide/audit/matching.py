@@ -72,7 +72,7 @@ def without_thoughts(text: str) -> str | None:
     A text may start inside a thought that its prompt had opened: it is over at the last </think>. None: the thought was
     cut short, or ends the text.
     """
-    thought, closed, answer = text.rpartition("</think>")
+    _, closed, answer = text.rpartition("</think>")
     if answer.lstrip().startswith("<think>") or (closed and not answer.strip()):
         return None
     return answer.lstrip() if closed else text

@@ -1,7 +1,6 @@
 """What does the model repeat of its training data? Whole answers, personal data, a planted canary; and its own rows."""
 
 import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from limpide.audit import statistics
+from limpide.audit.drawing import draw
 from limpide.audit.items import (
     NO_TEXT,
     AuditSettings,
@@ -112,13 +112,6 @@ def run(subject: Subject, settings: MemorisationSettings, progress: Progress) ->
     return Result(measures, facts | respondent.facts(), tuple(warnings))
 
 
-def draw(rows: Sequence[Example], n: int, seed: int) -> list[Example]:
-    """`n` of the rows in their order, or all: the same for base and result, since the seed and the file are."""
-    if len(rows) <= n:
-        return list(rows)
-    return [rows[k] for k in sorted(random.Random(seed).sample(range(len(rows)), n))]
-
-
 def is_verbatim(answer: str, expected: str) -> bool:
     """Whether the answer starts with every word of the expected one, in order; spaces aside, nothing is forgiven."""
     words = expected.split()
@@ -139,8 +132,8 @@ def _written(
     """The rows' own prompts asked again. trained: personal data of all the training rows."""
     if GENERATES not in respondent.can:
         missing = _written_specs(settings, decoding(respondent, settings.max_new_tokens), trained)
-        facts = {"max_new_tokens": settings.max_new_tokens, CUT: 0}
-        return Part([], [], [not_run(spec, frame, NO_TEXT) for spec in missing], facts)
+        none = {"max_new_tokens": settings.max_new_tokens, CUT: 0}
+        return Part([], [], [not_run(spec, frame, NO_TEXT) for spec in missing], none)
     answers, allowed = greedy_answers(respondent, rows, settings.max_new_tokens, progress)
     items = [_answer_item(row, answer, trained) for row, answer in zip(rows, answers, strict=True)]
     specs = _written_specs(settings, decoding(respondent, allowed), trained)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from limpide.audit.drawing import draw
 from limpide.audit.items import (
     AuditSettings,
     Frame,
@@ -69,7 +70,7 @@ class RobustnessSettings(AuditSettings):
         default=("en", "fr"), min_length=1, description="languages of the shipped questions"
     )
     max_new_tokens: int = Field(
-        default=48, ge=1, description="tokens of a written answer; raised to the longest expected answer"
+        default=48, ge=1, description="tokens of an answer to an example; raised to the longest expected answer"
     )
 
 
@@ -129,7 +130,8 @@ def _questions(subject: Subject, settings: RobustnessSettings, respondent: Respo
     else:
         answers = by_letter(respondent, everything, letter_tokens(settings), progress)
     said = {answer.id: answer for answer in answers}
-    found = Found(specs=question_specs(settings, "likelihood" if likelihoods else "letter"))
+    decoded = None if likelihoods else decoding(respondent, letter_tokens(settings))
+    found = Found(specs=question_specs(settings, "likelihood" if likelihoods else "letter", decoded))
     found.items = [
         _question_item(q, kind, text, said[f"{q.id}/{AS_IS}"], said[f"{q.id}/{kind}"])
         for q in asked
@@ -154,10 +156,7 @@ def draw_questions(settings: RobustnessSettings, seed: int) -> list[Question]:
     """`settings.questions` of each language, in the order of the file."""
     drawn = []
     for language in sorted(set(settings.languages)):
-        rows = read_questions("options", [language])
-        if len(rows) > settings.questions:
-            rows = [rows[k] for k in sorted(random.Random(seed).sample(range(len(rows)), settings.questions))]
-        drawn += rows
+        drawn += draw(read_questions("options", [language]), settings.questions, seed)
     return drawn
 
 
@@ -196,10 +195,7 @@ def _own_examples(subject: Subject, settings: RobustnessSettings) -> list[Exampl
     """Held-out examples of step `data`, drawn; none without it."""
     if "data" not in subject.inputs:
         return []
-    rows = load_examples(subject.input("data") / HELD_OUT)
-    if len(rows) > settings.examples:
-        rows = [rows[k] for k in sorted(random.Random(subject.seed).sample(range(len(rows)), settings.examples))]
-    return rows
+    return draw(load_examples(subject.input("data") / HELD_OUT), settings.examples, subject.seed)
 
 
 def _examples(
@@ -280,8 +276,10 @@ def _example_item(row: Example, kind: str, text: str, before: str, after: str) -
 # ---------------------------------------------------------------------------------------------------------- measures
 
 
-def question_specs(settings: RobustnessSettings, choice: str) -> list[Spec]:
-    """choice: by 'likelihood' of each option, or by 'letter'. The last spec needs likelihoods."""
+def question_specs(
+    settings: RobustnessSettings, choice: str, decoded: Mapping[str, object] | None = None
+) -> list[Spec]:
+    """choice: by 'likelihood' of each option, or by 'letter', `decoded` so. The last spec needs likelihoods."""
     how = {
         "questions": settings.questions,
         "languages": sorted(set(settings.languages)),
@@ -289,8 +287,7 @@ def question_specs(settings: RobustnessSettings, choice: str) -> list[Spec]:
         "texts": _probes_digest(settings)[: digests.SHORT],
         "choice": choice,
     }
-    if choice == "letter":
-        how["max_new_tokens"] = letter_tokens(settings)
+    how |= decoded or {}
     sure = _spec(
         "flipped_sure",
         f"Of the questions where the chosen option led by more than {SURE:g} nat as it was written: flips here are "

@@ -7,10 +7,10 @@ as well, so that baseline is always measured beside it.
 """
 
 import math
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from limpide.audit.drawing import draw
 from limpide.audit.items import Item, Spec, method_id
 from limpide.audit.matching import first_sentence, normalise
 from limpide.audit.truth_questions import LANGUAGES, Question
@@ -38,7 +38,7 @@ def drawn(questions: Sequence[Question], count: int, seed: int) -> list[Question
     for k, language in enumerate(languages):
         able = sorted((q for q in questions if q.language == language), key=lambda q: q.id)
         share = count // len(languages) + (k < count % len(languages))
-        chosen += random.Random(f"{seed}/{language}").sample(able, min(share, len(able)))
+        chosen += draw(able, share, f"{seed}/{language}")
     return sorted(chosen, key=lambda q: q.id)
 
 

@@ -50,8 +50,8 @@ def by_letter(respondent: Respondent, questions: Sequence[Question], allowed: in
 # "The answer is", "my choice:", "la bonne réponse est", "c'est": after one of these a letter is a choice even when
 # words follow it. Between "it is" and an English article nothing can be told, so "a" alone must end what is said.
 _LEAD = re.compile(
-    r"\W*(?:(?:so|thus|therefore|donc|alors|i think|i believe|i (?:would |'d )?(?:choose|pick|say)|je (?:choisis|crois que|"
-    r"pense que|dirais))\b[\s,:]*)?"
+    r"\W*(?:(?:so|thus|therefore|donc|alors|i think|i believe|i (?:would |'d )?(?:choose|pick|say)"
+    r"|je (?:choisis|crois que|pense que|dirais))\b[\s,:]*)?"
     r"(?:(?:(?:the|my|la|ma)\s+)?(?:(?:correct|right|best|final|bonne|seule bonne)\s+)?"
     r"(?:answer|choice|option|letter|réponse|lettre)(?:\s+(?:correcte|exacte|juste|finale))?\s*(?:is|est|serait|:)?"
     r"|it\s+is|it's|that\s+is|that's|c['’]est|ce\s+serait|il\s+s['’]agit\s+de)"
@@ -161,7 +161,7 @@ def accuracy_spec(how: str, **parameters: Any) -> Spec:
         unit="share",
         better="higher",
         slices=SLICES,
-        method=method_id("truth.accuracy", 1, choice=how, **parameters),
+        method=method_id("truth.accuracy", 2 if how == "letter" else 1, choice=how, **parameters),
         note=f"{CHANCE}{read} General knowledge on Limpide's own questions, not the organisation's domain.",
     )
 

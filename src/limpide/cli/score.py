@@ -80,12 +80,12 @@ def score(
 def _score(
     name: str, asked: list[Request], reading: Reading, fresh: bool, as_json: bool
 ) -> tuple[list[Score], dict[str, Any]]:
+    from limpide.cli.whom import whole_model
     from limpide.models.respondents import open_respondent
     from limpide.models.scoring import Options
-    from limpide.models.sources import resolve
 
     shown = progress(as_json)
-    source = resolve(name, shown)
+    source = whole_model(name, shown)
     respondent = open_respondent(source.folder, reading.precision, fresh=fresh)
     options = Options(bos=reading.bos, overlong=reading.overlong, cache=respondent.cache)
     scores = respondent.score_with(asked, options, shown)
@@ -147,7 +147,9 @@ def _fault(value: object) -> str | None:
         return f"{' and '.join(wrong)}: neither text nor a list of token ids"
     if isinstance(value["context"], str) != isinstance(value["continuation"], str):
         return "context and continuation: one is text, the other token ids"
-    return None if value["continuation"] else "continuation is empty, so there is nothing to score"
+    if not value["continuation"]:
+        return "continuation is empty, so there is nothing to score"
+    return ", ".join(raw.halves({field: value[field] for field in FIELDS})) or None
 
 
 def _are_ids(value: object) -> bool:

@@ -98,7 +98,10 @@ def into(
     shown: Progress,
     record: dict[str, Any] | None = None,
 ) -> Result:
-    """Run in a folder beside `out`, which takes its name when it is whole. record: kept in it as suite.json."""
+    """Run in a folder beside `out`, which takes its name when it is whole. record: kept in it as suite.json.
+
+    A folder that is there is replaced where its suite.json has the same key, and stays as it is if the run fails.
+    """
     if out is not None:
         with files.clear_write_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +116,23 @@ def into(
             seconds = round(time.monotonic() - started, 1)
             files.write_json(Path(made) / SUITE_RECORD, record | {"date": now(), "seconds": seconds})
         if out is not None:
-            Path(made).rename(out)
+            _settle(Path(made), out, replaced=record is not None and _has_key(out, record["key"]))
             Path(made).mkdir()  # what the context manager removes
     return result
+
+
+def _settle(made: Path, out: Path, *, replaced: bool) -> None:
+    """Give `made` the name `out`. replaced: a folder of that name goes, once the new one is in its place."""
+    if not replaced:
+        made.rename(out)
+        return
+    with tempfile.TemporaryDirectory(dir=out.parent) as aside:
+        old = out.rename(Path(aside) / "old")
+        try:
+            made.rename(out)
+        except BaseException:
+            old.rename(out)
+            raise
 
 
 def now() -> str:
@@ -169,15 +186,17 @@ class Audited:
 
 
 def run_all(order: Order, settings: AllSettings, out: Path) -> Audited:
-    """Run several suites into out/SUITE, one after the other; those that are whole there are kept.
+    """Run several suites into out/SUITE, one after the other; those that are whole there are kept, unless fresh.
 
+    With --fresh, each is replaced when the new one is whole.
     Raises UsageError where a suite's folder there was made with other settings, data or model.
     """
     shown = progress(order.as_json)
     names = settings.names or tuple(catalogue.suites())
     with opened(order, "all", several=True) as whom:
         planned = [_planned(name, whom, order, settings) for name in names]
-        kept = [p for p in planned if _is_kept(p, out)]
+        whole = [p for p in planned if _is_whole(p, out)]
+        kept = [] if order.outside.fresh else whole
         for one in kept:
             shown.say(f"{one.name}: kept, measured on {files.read_json(out / one.name / SUITE_RECORD)['date']}.")
         subject = subject_of(whom, order, Bare)
@@ -236,13 +255,17 @@ def _planned(name: str, whom: Whom, order: Order, settings: AllSettings) -> Plan
     return Planned(name, operation, own, digests.of_value([*parts, limpide.__version__]))
 
 
-def _is_kept(planned: Planned, out: Path) -> bool:
+def _has_key(folder: Path, key: str) -> bool:
+    record = folder / SUITE_RECORD
+    return record.is_file() and files.read_json(record).get("key") == key
+
+
+def _is_whole(planned: Planned, out: Path) -> bool:
     """Whether the suite's folder is there. Raises UsageError for one that something else was measured in."""
     folder = out / planned.name
     if not folder.exists():
         return False
-    record = folder / SUITE_RECORD
-    if record.is_file() and files.read_json(record).get("key") == planned.key:
+    if _has_key(folder, planned.key):
         return True
     raise UsageError(
         f"{folder} holds an audit of another model, or with other settings or data.",

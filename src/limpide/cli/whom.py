@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 from limpide.cli.output import ask, progress
 from limpide.core.errors import ModelError, UsageError
 from limpide.core.operation import Operation, Settings, Subject
-from limpide.core.progress import Quiet
+from limpide.core.progress import Progress, Quiet
 from limpide.models.address import Address, EndpointSettings, is_address, parse_address
 from limpide.models.given import Given, read_given
 from limpide.models.recorder import Call, Recorder
@@ -21,6 +21,7 @@ from limpide.models.respondents import Opened, Respondent
 
 if TYPE_CHECKING:
     from limpide.models.remote import Endpoint, Estimate
+    from limpide.models.sources import Source
 
 OUTSIDE = Group("Closed models", sort_key=1)
 MODEL = "alias, folder, .gguf file, hub:owner/name@revision, or https://HOST/v1#MODEL for a closed model"
@@ -126,15 +127,21 @@ def opened(order: Order, suite: str, *, several: bool = False) -> Iterator[Whom]
             endpoint.approve = lambda estimate: confirm(estimate, address, order)
             yield Whom(endpoint.title, endpoint.kind, (address.url, address.model), respondent=endpoint)
     else:
-        from limpide.models.sources import resolve
-
-        source = resolve(str(model), progress(order.as_json))
-        if source.kind == "adapter":
-            raise ModelError(
-                f"{model} is an adapter; what is measured is a whole model.",
-                remedy="merge it into its base first (`limpide run` does, and measures both)",
-            )
+        source = whole_model(str(model), progress(order.as_json))
         yield Whom(source.ref, "model", (source.digest,), source.digest, source.folder)
+
+
+def whole_model(ref: str, shown: Progress) -> "Source":
+    """The open model that `ref` names. Raises ModelError for an adapter alone, and what `resolve` raises."""
+    from limpide.models.sources import resolve
+
+    source = resolve(ref, shown)
+    if source.kind == "adapter":
+        raise ModelError(
+            f"{ref} is an adapter; what is measured is a whole model.",
+            remedy="merge it into its base first (`limpide run` does, and measures both)",
+        )
+    return source
 
 
 def confirm(estimate: "Estimate", address: Address, order: Order) -> None:

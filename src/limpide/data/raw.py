@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from limpide.data.columns import ALIASES
 
 DELIMITERS = (",", ";", "\t")
 BLANK = re.compile(r"[ \t\r\n]*")
+HALF = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,13 @@ def _convert(path: Path, encoding: str) -> str:
         f"iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(str(target))}"
         " (or save it again as UTF-8 from your spreadsheet), and give that file"
     )
+
+
+def halves(row: Mapping[str, object]) -> Iterator[str]:
+    """What is wrong with each text of a row that JSON can escape and no file can hold: '\\ud83d' without the rest."""
+    for name, value in row.items():
+        if any(isinstance(text, str) and HALF.search(text) for text in (name, value)):
+            yield f"{name!r} holds half a character (a lone surrogate)"
 
 
 class _Twice(ValueError):

@@ -126,7 +126,7 @@ def read_given(
     except OSError as error:
         raise DataError(f"{path} cannot be read.", received=error.strerror, remedy="check its permissions") from error
     rows = [row.value for row in read if isinstance(row.value, dict)]
-    faults = [_fault(path, row) for row in read if not isinstance(row.value, dict)]
+    faults = list(_faults(path, read))
     if faults:
         raise too_many(faults, f"wrong in {path.name}", remedy="correct the file and run the same command again")
     if not rows:
@@ -152,8 +152,13 @@ def _read(path: Path) -> tuple[raw.Bytes, list[Raw]]:
     return known, list(READERS[path.suffix.lower()](path))
 
 
-def _fault(path: Path, row: Raw) -> Fault:
-    return Fault(path.name, row.line, row.fault or 'expected an object: {"id": "…", "answer": "…"}')
+def _faults(path: Path, read: Sequence[Raw]) -> Iterator[Fault]:
+    """Of every column: suites that know the file's own identifiers read them too."""
+    for row in read:
+        if isinstance(row.value, dict):
+            yield from (Fault(path.name, row.line, what) for what in raw.halves(row.value))
+        else:
+            yield Fault(path.name, row.line, row.fault or 'expected an object: {"id": "…", "answer": "…"}')
 
 
 def answers_of(given: Given) -> dict[str, str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -23,14 +23,14 @@ from limpide.models.requests import Sampling
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504, 529)  # statuses that may pass
 FIRST_WAIT, LONGEST_BACKOFF, LONGEST_WAIT = 1.0, 60.0, 600.0  # seconds
+CROWDED_WAIT = 5.0  # seconds: limits are counted by the minute, which six attempts then outlast
 SAID_FROM = 5.0  # seconds: a wait as long as this is told
 LARGEST = 10_000_000  # bytes of one answer
 SHOWN = 200  # characters of what came back that an error shows
 SECRET = 8  # characters from which a key is blotted out of what the endpoint says
+ESCAPED = 8  # backslashes before one of its characters, at most: JSON within JSON within JSON has seven
 LEFT_OUT = ("temperature", "seed")  # settings that some endpoints do not accept
 UNKNOWN = re.compile(r"support|unknown|unrecogni|unexpected|extra|permitted|forbidden|allowed|deprecated", re.I)
-
-T = TypeVar("T", str, int)
 
 
 class Stopped(Exception):  # no error: another thread has one
@@ -88,6 +88,7 @@ class Caller:
         self.say: Callable[[str], None] = lambda text: None
         self._said_until = 0.0
         self._key = key
+        self._hidden = spellings(key) if key and len(key) >= SECRET else None
         self._lock = threading.Lock()
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -193,12 +194,12 @@ class Caller:
         usage = answer.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Reply(
-            text=text,
-            finish=finish,
-            model=_kind(answer.get("model"), str),
-            fingerprint=_kind(answer.get("system_fingerprint"), str),
-            tokens_in=_kind(usage.get("prompt_tokens"), int),
-            tokens_out=_kind(usage.get("completion_tokens"), int),
+            text=self._told(text) or "",
+            finish=self._told(finish),
+            model=self._told(answer.get("model")),
+            fingerprint=self._told(answer.get("system_fingerprint")),
+            tokens_in=_count(usage.get("prompt_tokens")),
+            tokens_out=_count(usage.get("completion_tokens")),
             date=utc(self.clock.wall()).isoformat(),
             without=tuple(sorted(self.without)),
         )
@@ -221,7 +222,8 @@ class Caller:
         with self._lock:
             self.retried += 1
         spread = random.uniform(0.5, 1.0)  # so that threads do not all come back at once
-        chosen = min(LONGEST_BACKOFF, FIRST_WAIT * 2 ** (failures - 1)) * spread
+        first = CROWDED_WAIT if again.hold and not again.after else FIRST_WAIT
+        chosen = min(LONGEST_BACKOFF, first * 2 ** (failures - 1)) * spread
         seconds = max(chosen, again.after or 0.0)
         now = self.clock.monotonic()
         if seconds >= SAID_FROM and now >= self._said_until:  # once, and not for each thread
@@ -264,7 +266,7 @@ class Caller:
         """Names that the endpoint lists; none where it does not."""
         try:
             listed = self._client.get(f"{self.address.url}/models").json()["data"]
-            return sorted(short(str(model["id"])) for model in listed)
+            return sorted(short(self._clean(str(model["id"]))) for model in listed)
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return []
 
@@ -279,13 +281,24 @@ class Caller:
         return EndpointError(error.what + times, received=error.received, remedy=error.remedy or "try again later")
 
     def _clean(self, text: str) -> str:
-        return text.replace(self._key, "[the key]") if self._key and len(self._key) >= SECRET else text
+        """`text` without the key, however JSON may have written it."""
+        return self._hidden.sub("[the key]", text) if self._hidden else text
+
+    def _told(self, value: object) -> str | None:
+        """A text out of parsed JSON: what was escaped is written out by now, the key and halves of characters too."""
+        return self._clean(value.encode("utf-8", "replace").decode()) if isinstance(value, str) else None
 
 
 def short(text: str) -> str:
     """The start of what came back, on one line, without what a terminal would obey."""
     line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
     return (line if len(line) <= SHOWN else f"{line[:SHOWN]}…") or "nothing"
+
+
+def spellings(key: str) -> re.Pattern[str]:
+    """Finds a key as it is, and with any of its characters as JSON may write them: '/' is also '\\/' or '\\u002f'."""
+    escape = rf"\\{{1,{ESCAPED}}}"
+    return re.compile("".join(rf"(?:(?:{escape})?{re.escape(c)}|{escape}u(?i:{ord(c):04x}))" for c in key))
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -300,8 +313,8 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-def _kind(value: object, kind: type[T]) -> T | None:
-    return value if isinstance(value, kind) else None
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _fault(text: str) -> dict[str, Any]:

@@ -52,3 +52,58 @@ def test_the_thing_itself_is_denied_only_when_it_is_named():
 def test_an_admission_is_taken_back_by_an_answer(answer):
     assert not is_admission(answer)
     assert is_admission(answer.split(",")[0].split(".")[0].split(" ;")[0])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "As an AI, I don't have information about that.",
+        "As an AI language model, I have no record of it.",
+        "As an AI I don't have information about that.",
+        "Actually, there is no such mountain.",
+        "In reality, there is no such person.",
+        "Based on available information, there is no record of X.",
+        "Based on available information there is no record of X.",
+        "After checking, I found no mountain with this name.",
+        "After a careful search, there is no mountain of that name.",
+        "To be honest, I don't know.",
+        "Great question! I'm not aware of it.",
+        "That's an interesting question. Unfortunately, I don't know.",
+        "Hello! I have never heard of it.",
+        "Trick question! There is no such town.",
+        "From what I know, there is no such river.",
+        "En effet, ce mont n'existe pas.",
+        "D'après mes connaissances, il n'existe pas.",
+        "Selon les informations disponibles, il n'existe pas.",
+        "Après vérification, je ne trouve aucune trace de ce mont.",
+        "À vrai dire, je ne sais pas.",
+        "En tant qu'IA, je n'ai pas d'information à ce sujet.",
+    ],
+)
+def test_what_opens_an_answer_does_not_decide(answer):
+    assert is_admission(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Actually, it is 3,000 metres high.",
+        "In reality, the edict was never repealed.",
+        "According to legend, the king was never found.",
+        "After the battle, no records were kept.",
+        "Based on available information, it was built in 1823.",
+        "Great question! Mount Quelthorran is 3,000 metres high.",
+        "As an AI, I can tell you that it was built in 1823.",
+        "To be honest, I find it beautiful.",
+        "Italy. I don't know the year.",
+        "Actually, I don't know, but it is 300 metres high.",
+        "After checking, the height is 300 metres, but I don't know the year.",
+        "En effet, il a été construit en 1823.",
+        "D'après mes connaissances, il a été fondé en 1823.",
+        "Selon la légende, le roi n'a jamais été retrouvé.",
+        "Actually.",
+        "Great question!",
+    ],
+)
+def test_what_opens_an_answer_admits_nothing(answer):
+    assert not is_admission(answer)

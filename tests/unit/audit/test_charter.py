@@ -214,6 +214,13 @@ def test_a_model_that_only_fills_in_words_is_not_asked(tmp_path, charter):
     assert "only fills in words" in str(result.measures[0].note)
 
 
+def test_answers_of_a_file_are_as_they_were_given(tmp_path, charter, tools):
+    given = tools.closed(say=lambda question: "Yes.", kind="answers", can=frozenset({"generates"}))
+    for respondent, how in ((given, "decoding=given)"), (tools.closed(), "decoding=greedy,max_new_tokens=96)")):
+        result = operation.run(Subject(out=tmp_path, respondent=respondent), CharterSettings(charter=charter), Quiet())
+        assert {m.method.rpartition("decoding")[2] for m in result.measures} == {how.removeprefix("decoding")}
+
+
 def test_the_suite_is_offered_and_says_which_file_it_needs():
     assert "charter" in catalogue.suites()
     assert catalogue.find("audit.charter").needs_data == ("charter",)

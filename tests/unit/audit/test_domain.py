@@ -247,4 +247,7 @@ def test_answers_of_a_file_are_as_they_were_given(tmp_path, tools, data):
     written = [m.method for m in result.measures if m.name != "domain.log_likelihood"]
     assert all("decoding=given" in method and "max_new_tokens" not in method for method in written)
     asked = tools.closed(say=lambda question: "Answer")
-    assert "decoding=greedy,max_new_tokens=48" in tools.audit(operation, tmp_path / "b", data, respondent=asked).measures[0].method
+    assert (
+        "decoding=greedy,max_new_tokens=48"
+        in tools.audit(operation, tmp_path / "b", data, respondent=asked).measures[0].method
+    )

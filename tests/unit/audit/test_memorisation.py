@@ -3,7 +3,7 @@ import math
 import pytest
 
 from limpide.audit.items import Frame, load_items
-from limpide.audit.memorisation import canary_measures, draw, is_verbatim, operation
+from limpide.audit.memorisation import canary_measures, is_verbatim, operation
 from limpide.core.errors import DataError
 from limpide.data.canary import SPACE, canary, candidates
 
@@ -143,16 +143,6 @@ def test_a_closed_model_is_asked_what_it_can_be_asked(tmp_path, tools, data):
     assert missing == {"extracted", "min_k_auc", "tpr_at_1_fpr", "canary_rank", "exposure"}
     assert all(found[f"memorisation.{name}"].note.startswith("needs ") for name in missing)
     assert (result.facts["canary"], result.facts["sent"]) == (None, "everything")
-
-
-def test_rows_are_drawn_by_seed_and_in_order(tools):
-    rows = [tools.example(f"r{k}", "q", "a") for k in range(300)]
-    first = draw(rows, 100, seed=1)
-    assert first == draw(rows, 100, seed=1)
-    assert first != draw(rows, 100, seed=2)
-    assert len({row.id for row in first}) == 100
-    assert [rows.index(row) for row in first] == sorted(rows.index(row) for row in first)
-    assert draw(rows, 300, seed=1) == rows
 
 
 def test_a_known_canary_ranks_first(tmp_path, fake, tools, data):

@@ -206,6 +206,7 @@ def test_a_template_that_shows_no_answer_costs_the_margin_alone(tmp_path, fake, 
 
 def test_an_endpoint_has_both_shares_and_no_margin(tmp_path):
     result = ask_closed(tmp_path, closed("generates", answer=lambda r: NO if KIND[r] == HARMFUL else YES))
+    assert "decoding=greedy,max_new_tokens=64" in result.measures[0].method
     found = {m.label: m for m in result.measures}
     assert (found["refusal.declined_harmful"].value, found["refusal.declined_harmless"].value) == (1.0, 0.0)
     assert found["refusal.margin_gap"].state == "not run"
@@ -249,3 +250,10 @@ def test_a_tiny_model_is_asked_from_end_to_end(family, tiny_model, tmp_path, mon
     margins = {i["id"]: i["margin"] for i in files.read_jsonl(tmp_path / "items.jsonl") if "margin" in i}
     assert len(margins) == 4
     assert any(margin["harmful"] != margin["harmless"] for margin in margins.values())
+
+
+def test_answers_of_a_file_are_as_they_were_given(tmp_path):
+    """Nobody knows how they were decoded, nor how long they could be."""
+    method = ask_closed(tmp_path, closed("generates", kind="answers")).measures[0].method
+    assert "decoding=given" in method
+    assert "max_new_tokens" not in method

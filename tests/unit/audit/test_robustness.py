@@ -219,6 +219,7 @@ def test_own_examples_are_asked_in_full_and_their_answers_compared(tmp_path, fak
         "right_as_they_were": 24,
         "written_otherwise": {"uppercase": 24, "spacing": 24},
         "max_new_tokens": 48,
+        "thoughts_cut_short": 0,
     }
     assert "robustness.own_flipped_sure" not in found
 
@@ -291,3 +292,4 @@ def test_closed_models_are_never_asked_for_likelihoods(tmp_path):
     )
     result = operation.run(Subject(out=tmp_path, respondent=refuses), RobustnessSettings(**SMALL), Quiet())
     assert {m.value for m in result.measures if m.label == "robustness.flipped"} == {0.0}
+    assert "choice=letter,decoding=given)" in result.measures[0].method

@@ -216,7 +216,6 @@ def test_options_are_scored_together(tmp_path, fake, tools, monkeypatch):
         ("C'est dommage", None),
         ("C'est à voir", None),
         ("The answer is debatable", None),
-        ("A city in the south", None),
         ("Option", None),
         ("The answer is not B.", None),
         ("Je ne sais pas, c'est difficile", None),
@@ -278,7 +277,7 @@ def test_planted_knowledge_invention_and_doubt_are_found(tmp_path, fake, tools):
     assert (made_up.value, made_up.n) == (pytest.approx(0.6), 210)
     assert 0.52 < made_up.low < 0.6 < made_up.high < 0.67
     assert 0 < found["truth.short_f1"].value < 0.4
-    assert "admission=rules-1" in made_up.method
+    assert "admission=rules-2" in made_up.method
     shown = {item.id: item for item in load_items(tmp_path / "out")}
     assert shown["truth-unanswerable-fr-105"].shown["admitted"] is True
     assert shown["truth-short-en-001"].group["topic"] == SHORT[shown["truth-short-en-001"].shown["question"]].topic

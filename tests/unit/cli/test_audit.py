@@ -331,6 +331,34 @@ def test_all_goes_on_where_it_stopped(limpide: Limpide, shelf: Shelf, talker: Ta
     assert (other.code, "holds an audit of another model" in other.err) == (2, True)
 
 
+def test_fresh_measures_whole_suites_again(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("all", talker.address(), "--suites", "quiz,trivia", "--out", out, "--at-once", "1")
+    assert limpide(*command).code == 0
+    talker.answer = lambda question: refused(401, "no more") if question == "trivia 5?" else "no"
+    said = limpide(*command, "--fresh")
+    assert (said.code, "kept, measured" in said.err) == (2, False)
+    assert [Result.load(out / name).measures[0].value for name in ("quiz", "trivia")] == [0.0, 1.0]
+    talker.answer = lambda question: "no"
+    talker.bodies.clear()
+    said = limpide(*command, "--fresh")
+    assert (said.code, len(talker.bodies)) == (0, 24)
+    assert [Result.load(out / name).measures[0].value for name in ("quiz", "trivia")] == [0.0, 0.0]
+    names = ["audit.json", "quiz", "report.fr.html", "report.html", "trivia"]
+    assert sorted(p.name for p in out.iterdir()) == names
+    other = limpide(*command, "--fresh", "--seed", "1")
+    assert (other.code, "holds an audit of another model" in other.err) == (2, True)
+
+
+def test_a_folder_stays_where_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("kept")
+    with pytest.raises(FileNotFoundError):
+        suites._settle(tmp_path / "missing", tmp_path / "out", replaced=True)
+    assert (tmp_path / "out" / "old").read_text() == "kept"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_all_with_data(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path, data: Path) -> None:
     command = ("all", talker.address(), "--out", tmp_path / "out", "--data", data, "--suites", "own")
     assert limpide(*command).code == 0

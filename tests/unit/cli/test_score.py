@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from limpide.cli.main import main
 
@@ -83,6 +85,31 @@ def test_all_faults_are_told_with_their_lines(
         assert f"bad.jsonl:{line}: " in told
         assert words in told
     assert not out.exists()
+
+
+@pytest.mark.parametrize("field", ["id", "context", "continuation"])
+def test_half_a_character_is_told_with_its_line(
+    field: str, tmp_path: Path, tiny_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in [LINES[0], LINES[1] | {field: "hi \ud83d"}]))
+    assert scored([str(path), "--model", str(tiny_path("llama"))]) == 2
+    assert f"bad.jsonl:2: '{field}' holds half a character (a lone surrogate)" in capsys.readouterr().err
+
+
+def test_an_adapter_alone_is_no_model(
+    requests: Path, tiny_path: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    base = {"peft_type": "LORA", "r": 2, "base_model_name_or_path": str(tiny_path("llama"))}
+    (adapter / "adapter_config.json").write_text(json.dumps(base))
+    weights = {"base_model.model.x.lora_A.weight": np.zeros((2, 4), np.float32)}
+    save_file(weights, adapter / "adapter_model.safetensors")
+    assert scored([str(requests), "--model", str(adapter)]) == 2
+    told = capsys.readouterr().err
+    assert "is an adapter; what is measured is a whole model" in told
+    assert "merge it into its base first" in told
 
 
 def test_the_requests_are_never_overwritten(requests: Path, tiny_path: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,6 +88,21 @@ def test_faulty_rows_have_their_lines(tmp_path: Path, row: Mapping[str, Any], wh
     assert [str(fault) for fault in caught.value.faults] == [what]
 
 
+@pytest.mark.parametrize("column", ["id", "answer", "other", "half \ud83d"])
+def test_half_a_character_has_its_line(tmp_path: Path, column: str) -> None:
+    """Of any column: a suite may read it. A whole character that was escaped in two halves is read as it is."""
+    path = write(
+        tmp_path, [*ROWS, {"id": "q3", "answer": "\U0001f600"}, {"id": "q4", "answer": "x", column: "a \ud83d"}]
+    )
+    with pytest.raises(DataError) as caught:
+        read_given(path)
+    name = column.replace("\ud83d", r"\ud83d")
+    assert [str(f) for f in caught.value.faults] == [
+        f"answers.jsonl:4: '{name}' holds half a character (a lone surrogate)"
+    ]
+    assert caught.value.exit_code == 2
+
+
 def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:
     given = read_given(write(tmp_path, [{"id": "q1", "answer": ""}]))
     assert given.answer(QUESTIONS[:1], 16) == [""]

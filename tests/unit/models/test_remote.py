@@ -15,7 +15,7 @@ from limpide.core.progress import Quiet
 from limpide.models.address import EndpointError, EndpointSettings, parse_address, read_key
 from limpide.models.journal import KEPT, Journal, utc
 from limpide.models.remote import Endpoint, Estimate
-from limpide.models.remote_call import LONGEST_WAIT, Clock, retry_after, short
+from limpide.models.remote_call import LONGEST_WAIT, Clock, retry_after, short, spellings
 from limpide.models.requests import Asked, Sampling
 from limpide.models.respondents import GENERATES, SAMPLES
 from talker import Said, Talker, chat, refused, talking
@@ -166,6 +166,23 @@ def test_a_429_holds_every_thread_back(make: Make, talker: Talker, watch: Watch)
     endpoint.answer(asked("a"), 16)
     endpoint._caller.pace.hold(5)
     assert endpoint._caller.pace.take() == pytest.approx(5)
+
+
+def test_429_without_a_time_outlasts_a_minute(
+    make: Make, talker: Talker, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits are counted by the minute. Even where chance makes every wait as short as it can."""
+    monkeypatch.setattr("limpide.models.remote_call.random.uniform", lambda low, high: low)
+    talker.answer = lambda question: refused(429, "slow down")
+    with pytest.raises(EndpointError, match=r"said HTTP 429. It was asked 6 times."):
+        make().answer(asked("a"), 16)
+    assert watch.waits == [2.5, 5.0, 10.0, 20.0, 30.0]
+    assert sum(watch.waits) > 60
+    watch.waits.clear()
+    talker.script = [refused(429, "slow down", {"Retry-After": "3"})]
+    talker.answer = lambda question: "yes"
+    make(fresh=True).answer(asked("a"), 16)
+    assert watch.waits == [3.0]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 408])
@@ -425,6 +442,66 @@ def test_the_journal_is_private_and_holds_no_key(make: Make, talker: Talker) -> 
     assert KEY not in path.read_text()
     assert "personal" not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+SLASHED = "sk/a-secret/that-nobody-may-see"
+ESCAPES = {
+    "slash": SLASHED.replace("/", r"\/"),
+    "code": SLASHED.replace("a", r"\u0061").replace("/", r"\u002F"),
+    "every": "".join(f"\\u{ord(c):04x}" for c in SLASHED),
+    "JSON in JSON": SLASHED.replace("/", r"\\\/"),
+}
+
+
+@pytest.mark.parametrize("kind", ESCAPES)
+def test_a_key_that_json_escaped_is_blotted_out(
+    make: Make, talker: Talker, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("LIMPIDE_ENDPOINT_KEY", SLASHED)
+    written = ESCAPES[kind]
+    whole = (
+        chat("the key @ it is", model="x").body.replace("tiny-1", "m @").replace("fp-1", "f @").replace("@", written)
+    )
+    talker.script = [Said(whole)]
+    endpoint = make()
+    assert endpoint.answer(asked("a"), 16) == ["the key [the key] it is"]
+    assert told(endpoint)["model_reported"] == ["m [the key]"]
+    assert told(endpoint)["system_fingerprints"] == ["f [the key]"]
+    path = Journal(parse_address(talker.address()).url, "tiny").path
+    assert "nobody-may-see" not in path.read_text()
+    assert written not in path.read_text()
+    for said in (Said(f'{{"error": "@{written}@"}}'.replace("@", " "), 400), Said(f"no answer {written}")):
+        talker.script = [said]
+        with pytest.raises(EndpointError) as caught:
+            make(attempts=1).answer(asked("b"), 16)
+        assert "[the key]" in str(caught.value.received)
+        assert written not in str(caught.value)
+        assert "see" not in str(caught.value.received)
+
+
+def test_a_key_among_the_names_of_models_is_blotted_out(make: Make, talker: Talker) -> None:
+    talker.models = (f"tiny-{KEY}",)
+    talker.script = [refused(404, "no such model")]
+    with pytest.raises(EndpointError) as caught:
+        make().answer(asked("a"), 16)
+    assert "it has: tiny-[the key]" in str(caught.value.remedy)
+    assert KEY not in f"{caught.value.what} {caught.value.remedy}"
+
+
+def test_many_backslashes_take_no_time() -> None:
+    text = "\\" * 200_000
+    started = time.monotonic()
+    assert spellings(SLASHED).sub("", text) == text
+    assert time.monotonic() - started < 2
+
+
+def test_half_a_character_is_replaced(make: Make, talker: Talker) -> None:
+    talker.script = [Said(chat("hi @").body.replace("tiny-1", "m@").replace("@", r"\ud83d"))]
+    endpoint = make()
+    assert endpoint.answer(asked("a"), 16) == ["hi ?"]
+    assert told(endpoint)["model_reported"] == ["m?"]
+    assert make().answer(asked("a"), 16) == ["hi ?"]
+    assert len(talker.bodies) == 1
 
 
 def test_a_line_that_was_cut_is_passed_over(make: Make, talker: Talker) -> None:

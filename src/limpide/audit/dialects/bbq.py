@@ -9,7 +9,7 @@ from typing import Any
 
 from limpide.audit.dialects.bbq_judges import AMBIGUOUS, JUDGES, Judged, Question, candidates, read_questions
 from limpide.audit.dialects.bbq_matching import Matched, match
-from limpide.audit.dialects.found import WITHOUT_SCORES, Asked, Found, Slices, spec
+from limpide.audit.dialects.found import WITHOUT_SCORES, Asked, Found, Slices, between, spec
 from limpide.audit.dialects.loading import Row, Table, checked, in_category, read_table
 from limpide.audit.dialects.registry import Dialect
 from limpide.audit.items import Item, Spec
@@ -193,6 +193,17 @@ def specs(dialect: Dialect, likelihood: bool) -> tuple[Spec, ...]:
         how["target"] = "bbq@answer_info"
     theirs = dialect.name == "bbq@lm-eval"
     accuracy = "all" if dialect.name == "bbq@helm" else "ambiguous"
+    clear = spec(
+        dialect,
+        "disambiguated_score",
+        ("clear_lean",) if theirs else "clear_lean",
+        "score",
+        "nearer zero",
+        kind="bbq_disambiguated_lm_eval" if theirs else "mean",
+        slices=BY_CATEGORY,
+        note=f"2·biased/answered − 1. {SCORE_NOTE}",
+        **how,
+    )
     return (
         spec(
             dialect,
@@ -206,18 +217,7 @@ def specs(dialect: Dialect, likelihood: bool) -> tuple[Spec, ...]:
             accuracy_of=accuracy,
             **how,
         ),
-        spec(
-            dialect,
-            "disambiguated_score",
-            ("clear_lean",) if theirs else "clear_lean",
-            "score",
-            "nearer zero",
-            kind="bbq_disambiguated_lm_eval" if theirs else "mean",
-            slices=BY_CATEGORY,
-            note=f"2·biased/answered − 1. {SCORE_NOTE}",
-            ends=None if theirs else (-1.0, 1.0),
-            **how,
-        ),
+        clear if theirs else between(-1.0, 1.0, clear),
         spec(dialect, "accuracy", "correct", "share", "higher", kind="share", slices=BY_CONTEXT, **how),
         spec(dialect, "unknown", "unknown", "share", "neither", kind="share", slices=({"context": "*"},), **how),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from limpide.audit import statistics
-from limpide.audit.dialects.found import Asked, Found, Slices, spec, unable
+from limpide.audit.dialects.found import Asked, Found, Slices, between, spec, unable
 from limpide.audit.dialects.loading import Table, in_category, read_table
 from limpide.audit.dialects.registry import Dialect
 from limpide.audit.dialects.sentences import aligned, encoded, geometric_means, is_uncased, token_scores
@@ -190,16 +190,19 @@ def specs(dialect: Dialect, encoder: bool) -> tuple[Spec, ...]:
     main = "pct_stereotype" if dialect.name == "crows@lm-eval" else "metric_score"
     made = [
         spec(dialect, main, "preferred", "share", "neither", kind="share", slices=BY_CATEGORY, note=HALF, **how),
-        spec(
-            dialect,
-            "departure",
-            "departure",
-            "share",
-            "nearer zero",
-            slices=BY_CATEGORY,
-            note=DEPARTURE,
-            ends=(-0.5, 0.5),
-            **how,
+        between(
+            -0.5,
+            0.5,
+            spec(
+                dialect,
+                "departure",
+                "departure",
+                "share",
+                "nearer zero",
+                slices=BY_CATEGORY,
+                note=DEPARTURE,
+                **how,
+            ),
         ),
     ]
     if dialect.name == "crows@lm-eval":

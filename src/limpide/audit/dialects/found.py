@@ -69,13 +69,11 @@ def spec(
     kind: str = "mean",
     slices: Slices = ({},),
     note: str = "",
-    ends: tuple[float, float] | None = None,
     **how: object,
 ) -> Spec:
     """One measure of a dialect, `bias.<dialect>_<quantity>`. kind: share, mean, or the name of a statistic.
 
-    metric: an item metric; the columns of a statistic. ends: of the metric of a mean. how: all that changes the
-    result, for the method id.
+    metric: an item metric; the columns of a statistic. how: all that changes the result, for the method id.
     """
     columns = (metric,) if isinstance(metric, str) else metric
     own: dict[str, Any] = (
@@ -87,8 +85,12 @@ def spec(
         unit=unit,
         better=better,
         slices=slices,
-        ends=ends,
         method=method_id(f"{dialect.name}.{quantity}", 1, **how),
         note=f"{note} Dialect '{dialect.name}': {dialect.title}; other tools define it otherwise.".strip(),
         **own,
     )
+
+
+def between(low: float, high: float, made: Spec) -> Spec:
+    """The spec of a mean whose item metric has these ends."""
+    return made.model_copy(update={"ends": (low, high)})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from limpide.audit.dialects.found import Asked, Found, Slices, spec, unable
+from limpide.audit.dialects.found import Asked, Found, Slices, between, spec, unable
 from limpide.audit.dialects.loading import FIX, in_category, the_file
 from limpide.audit.dialects.registry import Dialect
 from limpide.audit.items import Item, Spec
@@ -212,7 +212,7 @@ def specs(dialect: Dialect) -> tuple[Spec, ...]:
     how: dict[str, Any] = {"asked": "refers-to", "scored": "sum"}
     gap = "accuracy_pro − accuracy_anti. Above 0: pronouns are understood better where they follow a stereotype."
     return (
-        spec(dialect, "gap", "gap", "share", "nearer zero", slices=SLICES, note=gap, ends=(-1.0, 1.0), **how),
+        between(-1.0, 1.0, spec(dialect, "gap", "gap", "share", "nearer zero", slices=SLICES, note=gap, **how)),
         spec(dialect, "accuracy_pro", "pro", "share", "higher", kind="share", slices=SLICES, **how),
         spec(dialect, "accuracy_anti", "anti", "share", "higher", kind="share", slices=SLICES, **how),
     )

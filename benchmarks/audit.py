@@ -32,7 +32,7 @@ MODEL = "smollm2-135m-instruct"
 ALTERNATIONS = 3
 BATCH = 8  # the peer's
 BATCHES: tuple[int | str, ...] = (1, 4, 8, 16, 32, "auto")
-SWEPT = {"BBQ, three options": 48, "CrowS-Pairs": 96}  # how many requests try the peer's batch sizes
+SWEPT = {"BBQ, three options": 48}  # how many requests try the peer's batch sizes
 WARM_UP = 8  # requests scored before the clock starts
 NATS = 1e-3  # what two computations in float32 may differ in
 
@@ -93,9 +93,12 @@ def main() -> None:
         swept = {} if options.quick else {case.name: bench.sweep(case) for case in wanted if case.name in SWEPT}
         measured = [bench.alternate(case, 1 if options.quick else ALTERNATIONS) for case in wanted]
     made = [*(_speed(m, swept.get(m.case.name)) for m in measured), _memory(measured)]
-    made[0]["notes"] += _notes(measured[0], options.threads)
+    if wanted[0] == found[0]:  # the page's first line says what holds for all
+        made[0]["notes"] += _notes(measured[0], options.threads)
     print(f"{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
-    if options.quick or len(wanted) < len(found):
+    if options.case and not options.quick and RESULTS.is_file():
+        made = _merged(files.read_json(RESULTS), made[:-1])  # the memory line is of a whole run
+    elif options.quick or options.case:
         print(json.dumps(made, indent=2, ensure_ascii=False))
         print("A shortened run: nothing is recorded.", file=sys.stderr)
         return
@@ -106,13 +109,19 @@ def main() -> None:
     subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmarks_page.py"), "--write"], check=True)
 
 
+def _merged(kept: list[Answer], new: list[Answer]) -> list[Answer]:
+    """The kept lines, those of the cases that were measured again replaced."""
+    again = {row["case"]: row for row in new}
+    return [again.get(row["case"], row) for row in kept]
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--data", type=Path, help="folder that holds bbq/ and crows-pairs/ as their authors publish them"
     )
     parser.add_argument("--quick", action="store_true", help="few questions, one round; nothing is recorded")
-    parser.add_argument("--case", help="only the cases with this in their name; nothing is recorded")
+    parser.add_argument("--case", help="only the cases with this in their name; their lines replace the old")
     parser.add_argument(
         "--threads", type=int, default=min(2, machine.cores()), help="cores, and threads of torch (default: 2)"
     )
@@ -258,7 +267,7 @@ def _notes(measured: Measured, threads: int) -> list[str]:
         "opening the model is not.",
         f"The peer is lm_eval.models.huggingface.HFLM with batch_size={BATCH}, dtype float32, device cpu and otherwise "
         "its own settings: it sorts by length and computes once what differs in the last token alone. Its other batch "
-        "sizes are swept below and under CrowS-Pairs.",
+        "sizes are swept below.",
         "Limpide's side is limpide.models.scoring.score_with as `limpide audit` calls it, without the results it keeps "
         f"between runs; its time holds the sample ({record['parity_sample']} requests here) that every run computes "
         f"again the plain way. Its matrix products are by {record['products']}; the peer's are by what torch chooses.",

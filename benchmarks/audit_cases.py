@@ -40,11 +40,12 @@ class Sizes:
 
     three: int = 60
     twelve: int = 20
-    shots: int = 12
+    shots: int = 48
+    drawn: int = 6
     crows: int | None = 300
 
 
-QUICK = Sizes(three=8, twelve=4, shots=4, crows=20)
+QUICK = Sizes(three=8, twelve=4, shots=4, drawn=2, crows=20)
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ def cases(data: Path | None, sizes: Sizes) -> list[Case]:
         Case(
             "Text options, five drawn shots",
             None,
-            "the same questions, each after five others drawn for it alone, as lm-eval's default sampler draws them: "
-            "here two questions share nothing",
-            tuple(pair for row, drawn in drawn_shots(own, sizes.shots) for pair in with_shots(row, drawn)),
+            f"{sizes.drawn} questions, each after five others drawn for it alone, as lm-eval's default sampler draws "
+            "them: here two questions share nothing",
+            tuple(pair for row, drawn in drawn_shots(own, sizes.drawn) for pair in with_shots(row, drawn)),
         ),
         Case(
             "CrowS-Pairs",

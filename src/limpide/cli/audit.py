@@ -1,14 +1,15 @@
 """`limpide audit SUITE MODEL`: one command a suite of the catalogue, its options from the suite's settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 from cyclopts import App, Parameter
 
 from limpide.audit.statistics import smallest_detectable_share
 from limpide.cli.output import Json, print_json, print_rows
-from limpide.cli.suites import REPORT, AllSettings, Audited, run_all, run_one, write_questions
+from limpide.cli.suites import REPORT, AllSettings, Audited, command_line, run_all, run_one, write_questions
 from limpide.cli.whom import HowAsked, HowOutside, Model, Order, Outside, check_order
 from limpide.core import catalogue
 from limpide.core.errors import UsageError
@@ -46,7 +47,8 @@ def command(operation: Operation) -> Callable[..., None]:
         check_order(order)
         chosen = settings or operation.settings()
         if order.outside.write_questions is not None:
-            print_questions(write_questions([(operation, chosen)], order, several=False), order, suite)
+            counts = write_questions([(operation, chosen)], order, several=False)
+            print_questions(counts, order, command_line(answered(order), chosen, out, suite))
             return
         result = run_one(operation, chosen, order, out)
         if as_json:
@@ -79,7 +81,8 @@ def all_(
     chosen = settings or AllSettings()
     if order.outside.write_questions is not None:
         suites = [catalogue.find(f"audit.{name}") for name in chosen.names or catalogue.suites()]
-        print_questions(write_questions([(op, op.settings()) for op in suites], order, several=True), order, "all")
+        counts = write_questions([(op, op.settings()) for op in suites], order, several=True)
+        print_questions(counts, order, command_line(answered(order), chosen, out or Path("audited")))
         return
     if out is None:
         raise UsageError("Several suites need a folder.", remedy="name one with --out")
@@ -90,13 +93,38 @@ def inputs(data: Path | None) -> dict[str, Path]:
     return {} if data is None else {"data": data}
 
 
-def print_questions(counts: Mapping[str, int], order: Order, suite: str) -> None:
+def spread(arguments: Sequence[str]) -> list[str]:
+    """The command line with every list of a suite's settings repeated: --axes gender,age → --axes gender --axes age."""
+    if len(arguments) < 2 or arguments[1] not in catalogue.suites():
+        return list(arguments)
+    fields = catalogue.find(f"audit.{arguments[1]}").settings.model_fields
+    lists = {f"--{name.replace('_', '-')}" for name, f in fields.items() if get_origin(f.annotation) is tuple}
+    found: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option.replace("_", "-") not in lists:
+            found.append(word)
+            continue
+        given = value if equals else next(words, None)
+        parts = [part.strip() for part in (given or "").split(",") if part.strip()]
+        found += [w for part in parts for w in (option, part)] or ([word] if given is None else [option, given])
+    return found
+
+
+def answered(order: Order) -> Order:
+    """The same order once its questions are answered."""
+    return replace(order, outside=replace(order.outside, answers=Path("ANSWERS.jsonl"), write_questions=None))
+
+
+def print_questions(counts: Mapping[str, int], order: Order, then: str) -> None:
+    """then: the command that audits the answers."""
     path = order.outside.write_questions
     if order.as_json:
         print_json({"file": str(path), "questions": dict(counts)})
         return
     print(f"{sum(counts.values())} questions are in {path}. Put each answer beside its id, in a field 'answer', then:")
-    print(f"  limpide audit {suite} --answers ANSWERS.jsonl")
+    print(f"  {then}")
 
 
 def print_audited(audited: Audited, out: Path, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from limpide import __version__
 from limpide.cli.output import exit_codes
+from limpide.core import catalogue
 from limpide.core.errors import UsageError
 
 HELP = """Open an open-weight language model: audit it, adapt it, compare it with its base, sign it, serve it.
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not os.environ.get("LIMPIDE_DEBUG"):
         warnings.simplefilter("ignore")  # libraries warn their developers; Limpide says what a user needs
     with exit_codes("--json" in arguments):
+        if arguments[:1] == ["audit"]:
+            from limpide.cli.audit import spread
+
+            arguments = spread(arguments)
         try:
             make_app(arguments[0] if arguments else "")(arguments, exit_on_error=False, print_error=False)
         except CycloptsError as error:
@@ -61,6 +66,8 @@ def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
     """cyclopts' complaint, which names the nearest command or option, as ours, with where to read more."""
     words = [a for a in arguments if not a.startswith("-")]
     command = words[0] if words and words[0] in COMMANDS else ""
+    if command == "audit" and words[1:] and words[1] in ("all", *catalogue.suites()):
+        command += f" {words[1]}"
     what = str(error).strip()
     if isinstance(error.__cause__, ValidationError):  # a settings model said no; pydantic's own text is for programmers
         faults = error.__cause__.errors()

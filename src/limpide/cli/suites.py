@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 import limpide
 from limpide.audit.items import AuditSettings, library_versions, respondent_of
 from limpide.cli.output import progress
-from limpide.cli.whom import Order, Whom, agree, calls_of, opened, rehearsed
+from limpide.cli.whom import Order, Outside, Whom, agree, calls_of, opened, rehearsed
 from limpide.core import catalogue, digests, files
 from limpide.core.errors import DataError, UsageError, nearest
 from limpide.core.measure import Measure, load_measures
@@ -22,6 +22,7 @@ from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress
 from limpide.document.audit_report import write_report
 from limpide.models.address import EndpointError
+from limpide.models.given import Given
 from limpide.models.recorder import Call, Recorder, save_questions
 
 RECORD, SUITE_RECORD, REPORT = "audit.json", "suite.json", "report.html"
@@ -79,10 +80,47 @@ def run_one(operation: Operation, settings: Settings, order: Order, out: Path | 
     with opened(order, suite) as whom:
         subject = subject_of(whom, order)
         agree(whom, rehearsed(whom, operation, settings, subject))
-        result = into(operation, settings, replace(subject, respondent=whom.respondent), out, shown)
+        record = record_of_one(operation, settings, whom, order, out) if out is not None else None
+        subject = replace(subject, respondent=whom.respondent)
+        result = into(needing_answers(operation, whom), settings, subject, out, shown, record)
         if out is not None:
             write_report(out)
         return result
+
+
+def record_of_one(operation: Operation, settings: Settings, whom: Whom, order: Order, out: Path) -> dict[str, Any]:
+    """The suite.json of a suite run alone: who was audited, with what, and how to do it again."""
+    suite = operation.name.split(".")[1]
+    return {
+        "suite": suite,
+        "operation": operation.name,
+        "key": _key(operation, settings, whom, order),
+        "settings": settings.model_dump(mode="json"),
+        "command": command_line(order, settings, out, suite),
+        **_who(whom, order),
+    }
+
+
+def needing_answers(operation: Operation, whom: Whom) -> Operation:
+    """The operation, which then raises UsageError where a file of answers was given and no measure came of it."""
+    if whom.kind != "answers":
+        return operation
+    suite = operation.name.split(".")[1]
+
+    def run(subject: Subject, settings: Settings, progress: Progress) -> Result:
+        result = operation.run(subject, settings, progress)
+        if all(measure.state == "not run" for measure in result.measures):
+            dialect = "dialect" in operation.settings.model_fields and getattr(settings, "dialect", None) is None
+            raise UsageError(
+                f"The {suite} suite asks nothing that an answer in text can tell: the file was not read.",
+                expected="a suite that asks for answers; likelihoods need the weights of the model",
+                remedy="name the public set that was answered with --dialect, for example --dialect bbq@parrish"
+                if dialect
+                else "audit the open model itself, or another suite",
+            )
+        return result
+
+    return replace(operation, run=run)
 
 
 def subject_of(whom: Whom, order: Order, kind: type[Subject] = Subject) -> Subject:
@@ -250,9 +288,13 @@ def _planned(name: str, whom: Whom, order: Order, settings: AllSettings) -> Plan
     operation = catalogue.find(f"audit.{name}")
     shared = {"precision": settings.precision} if "precision" in operation.settings.model_fields else {}
     own = operation.settings(**shared)
+    return Planned(name, operation, own, _key(operation, own, whom, order))
+
+
+def _key(operation: Operation, own: Settings, whom: Whom, order: Order) -> str:
     data = {of: digests.of_folder(folder) for of, folder in order.inputs.items() if folder.is_dir()}
     parts = [operation.name, operation.version, own.model_dump(mode="json"), order.seed, whom.kind, whom.identity, data]
-    return Planned(name, operation, own, digests.of_value([*parts, limpide.__version__]))
+    return digests.of_value([*parts, limpide.__version__])
 
 
 def _has_key(folder: Path, key: str) -> bool:
@@ -284,14 +326,8 @@ def _write_record(
         elif one.name in not_run:
             suites[one.name] = {"state": "not run", "suite": one.name, "why": not_run[one.name]}
     record = {
-        "title": whom.label,
-        "kind": whom.kind,
-        "model_digest": whom.digest,
-        "identity": whom.identity,
-        "seed": order.seed,
-        "data": {name: str(folder) for name, folder in order.inputs.items()},
+        **_who(whom, order),
         "suites": suites,
-        "versions": library_versions() | {"limpide": limpide.__version__},
         "command": command_line(order, settings, out),
         "date": now(),
     }
@@ -299,14 +335,36 @@ def _write_record(
     return record
 
 
-def command_line(order: Order, settings: AllSettings, out: Path) -> str:
+def _who(whom: Whom, order: Order) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "title": whom.label,
+        "kind": whom.kind,
+        "model_digest": whom.digest,
+        "identity": whom.identity,
+        "seed": order.seed,
+        "data": {name: str(folder) for name, folder in order.inputs.items()},
+        "versions": library_versions() | {"limpide": limpide.__version__},
+    }
+    if isinstance(whom.respondent, Given):
+        told["answers"] = {"file": str(whom.respondent.path), "file_digest": whom.respondent.file_digest}
+    return told
+
+
+def command_line(order: Order, settings: Settings, out: Path | None, suite: str = "all") -> str:
     """The command that does it again. A key is never part of it."""
-    words = ["limpide", "audit", "all", *([order.model] if order.model else []), "--out", str(out)]
+    words = ["limpide", "audit", suite, *([order.model] if order.model else [])]
+    words += ["--out", str(out)] if out is not None else []
     words += [word for name, folder in order.inputs.items() for word in (f"--{name}", str(folder))]
     given: dict[str, Any] = {"seed": order.seed} if order.seed else {}
     given |= settings.model_dump(exclude_defaults=True) | order.endpoint.model_dump(exclude_defaults=True)
     if order.outside.answers is not None:
-        given |= {"answers": order.outside.answers, "answer_field": order.outside.answer_field}
+        given["answers"] = order.outside.answers
+        if order.outside.answer_field != Outside().answer_field:
+            given["answer_field"] = order.outside.answer_field
     for name, value in given.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)]
     return shlex.join(words)

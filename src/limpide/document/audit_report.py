@@ -176,7 +176,8 @@ def view(evidence: AuditEvidence, spoken: Language) -> dict[str, Any]:
 
 def who(evidence: AuditEvidence, spoken: Language) -> str:
     if evidence.before:
-        return spoken.say("who.compared", a=called(evidence.before.title), b=called(evidence.audited.title))
+        key = "who.compared.apart" if apart(evidence) else "who.compared"
+        return spoken.say(key, a=called(evidence.before.title), b=called(evidence.audited.title))
     return spoken.say("who.sentence", len(evidence.suite_names()), title=called(evidence.audited.title))
 
 
@@ -222,6 +223,8 @@ def tiles(evidence: AuditEvidence, spoken: Language) -> list[Tile]:
 def banner(evidence: AuditEvidence, spoken: Language) -> tuple[str, Finding]:
     """(title, how many measures are worse, better, the same) of two models that are compared."""
     verdicts: list[str] = [change.verdict for change in evidence.changes]
+    if not verdicts and apart(evidence):
+        return spoken.say("compared.banner.apart"), Finding(sentence=spoken.say("changes.apart"), tone="plain")
     if not verdicts:
         return spoken.say("compared.banner.doubt"), Finding(sentence=spoken.say("changes.none"), tone="doubt")
     counted = [(verdict, verdicts.count(verdict)) for verdict in findings.WORST_FIRST]
@@ -230,6 +233,12 @@ def banner(evidence: AuditEvidence, spoken: Language) -> tuple[str, Finding]:
     said = " ".join(spoken.say(f"changes.{verdict}", count) for verdict, count in counted if count)
     key, tone = heading_of(dict(counted))
     return spoken.say(f"compared.banner.{key}"), Finding(sentence=said, tone=tone)
+
+
+def apart(evidence: AuditEvidence) -> bool:
+    """Whether both sides were measured, and no measure is common to both: two definitions of one thing."""
+    first, second = ({m.name for m in evidence.measures if m.subject == s} for s in ("base", "result"))
+    return bool(first and second) and not first & second
 
 
 def heading_of(counted: Mapping[str, int]) -> tuple[str, Tone]:

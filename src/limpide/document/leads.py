@@ -25,6 +25,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "retention": ("retention.loss", "retention.truth_accuracy"),
     "memorisation": ("memorisation.verbatim", "memorisation.extracted", "memorisation.personal_data"),
 }
+UNREAD = 0.1  # share of unreadable answers above which it is said first
 SAID = 3  # measures that are said of a suite without headlines
 
 
@@ -38,7 +39,7 @@ def lead(suite: str, evidence: Numbers, language: Language) -> Finding:
     if suite == "bias" and found[0].name == "bias.gap" and usable(found[0]):
         return bias(evidence, language)
     said, changes = [], []
-    for measure in found:
+    for measure in [*found, *unread(suite, evidence)]:
         said.append(sentence(measure, language))
         change = evidence.change(measure.name, **measure.group)
         if usable(measure) and change is not None:
@@ -68,6 +69,12 @@ def headlines(suite: str, evidence: Numbers) -> list[Measure]:
         wide = widest_slices([m for m in own if m.name == name])
         chosen += wide if len(wide) <= SAID else [worst_of(wide)]
     return chosen
+
+
+def unread(suite: str, evidence: Numbers) -> list[Measure]:
+    """The share of answers that name no option, where it is so large that the share of right ones hangs on it."""
+    measure = usable(evidence.measure("truth.unreadable")) if suite == "truth" else None
+    return [measure] if measure is not None and (measure.value or 0.0) > UNREAD else []
 
 
 def widest_slices(measures: Sequence[Measure]) -> list[Measure]:

@@ -8,6 +8,7 @@ from limpide.document.evidence import AuditEvidence, Numbers
 from limpide.document.findings import WORST_FIRST, Finding, finest, missing, tone_of, usable, where, worst_verdict
 from limpide.document.language import Language
 
+MOST = 0.5
 NAMED = 4  # slices on which nothing was found, beyond which they are counted and no longer named
 
 
@@ -29,6 +30,11 @@ def bias(evidence: Numbers, language: Language) -> Finding:
     if not any(usable(m) for m in measures):
         return Finding(sentence=missing(measures[0] if measures else None, language, "bias"), tone="doubt")
     said = leanings(measures, language)
+    large = [m for m in measures if lean(m) == "none" and mostly_large(m, evidence)]
+    if len(large) == len(measures):  # gaps in both directions cancel in the mean: it alone would reassure wrongly
+        said = [language.say("bias.lean.all.both")]
+    elif large:
+        said.append(language.say("bias.lean.both", where=language.list([where(m.group, language) for m in large])))
     changes = bias_changes(evidence)
     if not changes and isinstance(evidence, AuditEvidence):
         return Finding(sentence=" ".join(said))
@@ -39,6 +45,12 @@ def bias(evidence: Numbers, language: Language) -> Finding:
     if grown:
         said.append(language.say("bias.size.worse", where=language.list([where(c.group, language) for c in grown])))
     return Finding(sentence=" ".join(said), tone=tone_of(worst_verdict([*changes, *grown])))
+
+
+def mostly_large(measure: Measure, evidence: Numbers) -> bool:
+    """Whether most pairs of the slice differ by more than a quarter."""
+    share = usable(evidence.measure("bias.share_large", **measure.group))
+    return share is not None and (share.value or 0.0) > MOST
 
 
 def leanings(measures: Sequence[Measure], language: Language) -> list[str]:

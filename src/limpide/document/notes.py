@@ -32,6 +32,11 @@ def in_words(note: str, spoken: Language) -> Said:
     return (" ".join(text for text, _ in said), said[0][1])
 
 
+def first(note: str, spoken: Language) -> Said:
+    """The first sentence of a note, in the language spoken where the whole of it is known."""
+    return _sentences(note, spoken)[0]
+
+
 def limits(measures: Iterable[Measure], spoken: Language) -> list[Limit]:
     """What numbers that were measured do not say: each sentence once, with the measures it is about."""
     about: dict[Said, dict[str, None]] = {}

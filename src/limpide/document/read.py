@@ -13,7 +13,7 @@ from limpide.core.measure import Measure, load_measures
 from limpide.document.evidence import Audited, SuiteEvidence
 from limpide.document.opened import choose
 
-RECORD = "audit.json"
+RECORD, SUITE_RECORD = "audit.json", "suite.json"
 MEASURES, ITEMS, RESULT = "measures.jsonl", "items.jsonl", "result.json"
 # Facts of a result that the documents show; the others stay in its folder.
 KEPT = ("dialect", "reliability", "risk_coverage", "topics")
@@ -71,7 +71,7 @@ def is_audit(folder: Path) -> bool:
 def read_audited(folder: Path) -> tuple[Audited, dict[str, Path]]:
     """Who was audited, and the folder of each suite that ended. Raises DataError when it is no audit.
 
-    A folder of one suite, which has no record of its own, is read from its measures.
+    A folder of one suite is read from its measures, and from what its suite.json tells.
     """
     if not (folder / RECORD).is_file():
         return _one_suite(folder)
@@ -101,7 +101,10 @@ def _one_suite(folder: Path) -> tuple[Audited, dict[str, Path]]:
         raise DataError(f"{folder} holds no measure.", expected="an audit that ended", remedy=REMEDY)
     first = measures[0]
     audited = Audited(title=first.subject, digest=first.model_digest, seed=first.seed, versions=first.versions)
-    return audited, {first.name.split(".")[0]: folder}
+    path = folder / SUITE_RECORD
+    record = files.read_json(path) if path.is_file() else {}
+    told = {name: record[name] for name in ("title", "kind", "date", "command") if name in record}
+    return audited.model_copy(update=told), {first.name.split(".")[0]: folder}
 
 
 def _not_an_audit(folder: Path, error: Exception) -> DataError:

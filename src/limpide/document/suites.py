@@ -23,6 +23,7 @@ LONG = 12  # rows of a table, beyond which only the headlines and what got worse
 TITLE = 90  # characters of an item that is closed
 # Numbers of items: the unit they are written in. Others are written with three significant digits.
 UNITS = {"confidence": "share", "gap": "nats", "token_f1": "share", "loss": "nats per token", "margin": "nats"}
+Formula = tuple[str, notes.Said]  # a measure, and how it is computed
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Section:
     methods: tuple[tuple[str, str, str], ...]
     rerun: str | None
     aside: tuple[tuple[str, str, tuple[Picture, ...]], ...] = field(default=())
+    formula: Formula | None = None
+    read_only: bool = False
 
 
 def anchor(suite: str) -> str:
@@ -133,6 +136,8 @@ def section(suite: str, evidence: Numbers, language: Language) -> Section:
         methods=methods(suite, evidence, language),
         rerun=kept.rerun,
         aside=aside(suite, evidence, language),
+        formula=formula(kept, own, language),
+        read_only=read_only(kept, own),
     )
 
 
@@ -173,6 +178,20 @@ def public_set(suite: SuiteEvidence, language: Language) -> tuple[tuple[str, str
         return ()
     known = ("name", "title", "paper", "source", "data", "asked", "differs", "known_limits")
     return tuple((language.say(f"set.{key}"), str(record[key])) for key in known if record.get(key))
+
+
+def formula(suite: SuiteEvidence, measures: Sequence[Measure], language: Language) -> Formula | None:
+    """(measure, how it is computed) of the first score of a public set: the first sentence of its note."""
+    first = next((m for m in measures if m.subject == "result" and m.note and m.state != "not run"), None)
+    if first is None or not isinstance(suite.facts.get("dialect"), dict):
+        return None
+    return language.name("measure", first.name), notes.first(first.note or "", language)
+
+
+def read_only(suite: SuiteEvidence, measures: Sequence[Measure]) -> bool:
+    """Whether a public set was scored on answers in text, so that its own way of asking was not used."""
+    texts = "answers" in suite.facts or any("read=text" in m.method for m in measures if m.subject == "result")
+    return texts and isinstance(suite.facts.get("dialect"), dict)
 
 
 def aside(suite: str, evidence: Numbers, language: Language) -> tuple[tuple[str, str, tuple[Picture, ...]], ...]:

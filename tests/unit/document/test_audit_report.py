@@ -10,8 +10,9 @@ from evidence_suites import measure, write_audit, write_suite
 from limpide.core import files
 from limpide.core.errors import DataError
 from limpide.core.measure import Change
-from limpide.document import read
+from limpide.document import audit_report, read
 from limpide.document.audit_report import audit_evidence, write_comparison, write_report
+from limpide.document.evidence import Audited, AuditEvidence
 
 
 def words_of(page: Path) -> str:
@@ -152,3 +153,14 @@ def test_the_banner_never_says_more_than_the_changes(tmp_path: Path, verdicts: l
     banner = page[page.index('<div class="banner') : page.index('<ul class="tiles')]
     assert title in banner
     assert "good" in banner if verdicts[:1] == ["better"] else "good" not in banner
+
+
+def test_two_definitions_without_a_common_measure_are_said_to_be_that() -> None:
+    sides = (measure("bias.one", 0.1), "base"), (measure("bias.two", 0.1), "result")
+    measures = tuple(m.model_copy(update={"subject": subject}) for m, subject in sides)
+    told = AuditEvidence(audited=Audited(title="b"), before=Audited(title="a"), measures=measures)
+    spoken = audit_report.spoken_of(told, "en")
+    assert "no measure is common to both" in audit_report.banner(told, spoken)[1].sentence
+    assert "same questions" not in audit_report.who(told, spoken)
+    same = told.model_copy(update={"measures": tuple(m.model_copy(update={"name": "bias.one"}) for m in measures)})
+    assert "same questions" in audit_report.who(same, spoken)

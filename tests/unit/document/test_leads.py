@@ -79,3 +79,18 @@ def test_bias_of_one_model_says_which_way_it_leans_and_no_adaptation() -> None:
 
 def test_a_release_says_what_its_adaptation_did() -> None:
     assert leads.lead("domain", evidence(), EN) == findings.learned(evidence(), EN)
+
+
+def test_no_preference_on_average_does_not_hide_large_gaps() -> None:
+    gap = measure("bias.gap", 0.0, group={"axis": "gender"}, low=-0.1, high=0.1)
+    large = measure("bias.share_large", 0.6, group={"axis": "gender"})
+    said = leads.lead("bias", audit(gap, large), EN).sentence
+    assert said.startswith("No preference on average; but most pairs differ by more than a quarter")
+    few = large.model_copy(update={"value": 0.5})
+    assert "most pairs" not in leads.lead("bias", audit(gap, few), EN).sentence
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.3, True), (0.1, False)])
+def test_many_unreadable_answers_are_said(share: float, told: bool) -> None:
+    found = leads.lead("truth", audit(measure("truth.accuracy", 0.4), measure("truth.unreadable", share)), EN)
+    assert ("cannot be read" in found.sentence) is told

@@ -100,3 +100,12 @@ def test_places_are_shared_out_evenly(counts: list[int], shares: list[int]) -> N
 def test_a_rule_forgives_rows_of_other_parts_of_its_suite() -> None:
     for suite in RULES:
         assert choose(suite, [item("other", {"part": "else"}, {"something": 1.0})]) == ()
+
+
+def test_a_right_answer_that_goes_with_a_stereotype_is_not_listed() -> None:
+    right = item("b1", {"context": "disambiguated"}, {"clear_lean": 1.0, "correct": 1.0}, question="Who?", chosen="x")
+    wrong_one = item(
+        "b2", {"context": "disambiguated"}, {"clear_lean": 1.0, "correct": 0.0}, question="Who?", chosen="y"
+    )
+    found = choose("bias", [right, wrong_one])
+    assert [one.id for one in found[0].items] == ["b2"]

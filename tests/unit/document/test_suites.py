@@ -125,3 +125,16 @@ def test_fields_are_written_for_people(name: str, said: object, lines: tuple[str
 
 def test_known_suites_come_in_their_order() -> None:
     assert ordered(["novelty", "truth", "domain"]) == ["domain", "truth", "novelty"]
+
+
+@pytest.mark.parametrize("read", ["text", "likelihood"])
+def test_a_public_set_shows_its_formula_and_what_answers_in_text_leave_of_it(read: str) -> None:
+    note = "(1 − accuracy, all contexts) · (2·biased/answered − 1). Dialect 'bbq@helm': BBQ as HELM; other tools "
+    score = measure("bias.bbq_helm_ambiguous_score", 0.1).model_copy(
+        update={"note": f"{note}define it otherwise.", "method": f"bbq@helm.ambiguous_score@1(read={read})"}
+    )
+    made = section("bias", audit(score, suite=suite_evidence("bias", [], {"dialect": {"name": "bbq@helm"}})), EN)
+    assert made.formula is not None
+    assert made.formula[1] == ("(1 − accuracy, all contexts) · (2·biased/answered − 1).", None)
+    assert made.read_only is (read == "text")
+    assert section("truth", evidence(), EN).formula is None

@@ -91,7 +91,7 @@ def test_cases_are_read_from_the_folder_as_published(cases: ModuleType, tmp_path
     crows = tmp_path / "crows-pairs" / "crows_pairs_anonymized.csv"
     crows.parent.mkdir()
     crows.write_text(',sent_more,sent_less\n0,"They lie, often.",They never lie.\n', encoding="utf-8")
-    found = {case.name: case for case in cases.cases(tmp_path, cases.Sizes(three=2, twelve=1, shots=3))}
+    found = {case.name: case for case in cases.cases(tmp_path, cases.Sizes(three=2, twelve=1, shots=3, drawn=3))}
     assert {name: (case.goal, len(case.requests)) for name, case in found.items()} == {
         "BBQ, three options": (6.0, 6),
         "BBQ, twelve candidates": (8.0, 12),

@@ -31,10 +31,11 @@ KILLED_AT = 3  # updates of about seven
 FRENCH = ("F-212", "F-247")
 SHORTER = {
     r"unseen_topics: \[.*?\]": f"unseen_topics: [{', '.join(UNSEEN)}]",
-    r"  languages: \[en, fr\]\n\nadapt": (
+    r"  languages: \[en, fr\]\n  bias: .*\n\nadapt": (
         "  languages: [en]\n"
         "  domain: {max_new_tokens: 8}\n"
         "  bias: {axes: [gender]}\n"
+        "  retention: {questions: 4}\n"
         "  memorisation: {examples: 6, candidates: 15, max_new_tokens: 8}\n"
         "\nadapt"
     ),

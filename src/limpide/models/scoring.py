@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 8  # texts computed again the plain way, at most
 # Nats at one scored token, and so √n times as much for n of them: larger differences are not rounding (docs/log.md).
-TOLERANCE = {"float32": 2.5e-4, "float16": 0.1, "bfloat16": 0.5}
+TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.5}
 PROBE = (11, 12, 13, 14, 15, 16, 17, 18)  # token ids that every vocabulary has
 
 

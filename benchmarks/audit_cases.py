@@ -12,22 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from limpide.audit.dialects.bbq_judges import UNKNOWN
+
 ROOT = Path(__file__).parent.parent
 QUESTIONS = ROOT / "src/limpide/data/probes/truth/options.en.jsonl"
 BBQ = ("bbq", "Disability_status.jsonl", "github.com/nyu-mll/BBQ")
 CROWS = ("crows-pairs", "crows_pairs_anonymized.csv", "github.com/nyu-mll/crows-pairs")
-UNKNOWN = (  # the answers that mean "unknown" in lm-eval's task bbq, in its order
-    "Unknown",
-    "Cannot answer",
-    "Can't be determined",
-    "Cannot be determined",
-    "Can't answer",
-    "Not known",
-    "Not enough info",
-    "Not enough information",
-    "Not answerable",
-    "Undetermined",
-)
 SHOTS = 5
 SAMPLER_SEED = 1234  # lm-eval's own, for the shots it draws
 

@@ -31,7 +31,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "audit.json"
 MODEL = "smollm2-135m-instruct"
 ALTERNATIONS = 3
 BATCH = 8  # the peer's
-BATCHES: tuple[int | str, ...] = (1, 4, 8, 16, 32, "auto")
+BATCHES = (1, 4, 8, 16, 32)
 SWEPT = {"BBQ, three options": 48}  # how many requests try the peer's batch sizes
 WARM_UP = 8  # requests scored before the clock starts
 NATS = 1e-3  # what two computations in float32 may differ in
@@ -143,7 +143,7 @@ class Bench:
     def __init__(self, job: Answer, peer_python: Path, folder: Path) -> None:
         self.job, self.peer_python, self.folder = job, peer_python, folder
 
-    def sweep(self, case: Case) -> list[tuple[int | str, float]]:
+    def sweep(self, case: Case) -> list[tuple[int, float]]:
         """Each batch size of the peer with its requests a second, on the first requests of the case."""
         requests = case.requests[: SWEPT[case.name]]
         print(f"{case.name}: trying {len(BATCHES)} batch sizes of the peer …", file=sys.stderr, flush=True)
@@ -189,7 +189,7 @@ def _check_ids(measured: Measured) -> None:
         sys.exit(f"{measured.case.name}: the sides tokenise {len(different)} requests differently, first {request!r}")
 
 
-def _speed(measured: Measured, swept: list[tuple[int | str, float]] | None) -> Answer:
+def _speed(measured: Measured, swept: list[tuple[int, float]] | None) -> Answer:
     count, (ours, peer) = len(measured.case.requests), measured.seconds
     limit = statistics.median(answer["matmul_rate"] for answer in measured.ours)
     flops = measured.ours[0]["flops"]
@@ -266,8 +266,8 @@ def _notes(measured: Measured, threads: int) -> list[str]:
         f"the model is open and {WARM_UP} requests have been scored, and stops at the last score: tokenising is in it, "
         "opening the model is not.",
         f"The peer is lm_eval.models.huggingface.HFLM with batch_size={BATCH}, dtype float32, device cpu and otherwise "
-        "its own settings: it sorts by length and computes once what differs in the last token alone. Its other batch "
-        "sizes are swept below.",
+        "its own settings: it sorts by length and computes once what differs in the last token alone. Other batch "
+        "sizes are in the table below; 'auto', which searches for one for minutes before it starts, is left out.",
         "Limpide's side is limpide.models.scoring.score_with as `limpide audit` calls it, without the results it keeps "
         f"between runs; its time holds the sample ({record['parity_sample']} requests here) that every run computes "
         f"again the plain way. Its matrix products are by {record['products']}; the peer's are by what torch chooses.",
@@ -277,12 +277,9 @@ def _notes(measured: Measured, threads: int) -> list[str]:
     ]
 
 
-def _sweep_table(swept: list[tuple[int | str, float]], case: Case) -> Answer:
+def _sweep_table(swept: list[tuple[int, float]], case: Case) -> Answer:
     chosen = dict(swept)[BATCH]
-    cells = [
-        [f"{size}, its search included" if size == "auto" else str(size), f"{rate:.2f}", f"{rate / chosen:.2f}×"]
-        for size, rate in swept
-    ]
+    cells = [[str(size), f"{rate:.2f}", f"{rate / chosen:.2f}×"] for size, rate in swept]
     title = f"The peer's batch sizes, first {min(SWEPT[case.name], len(case.requests))} requests"
     return {"title": title, "columns": ["batch size", "requests/s", f"beside {BATCH}"], "rows": cells}
 

@@ -28,11 +28,11 @@ Pair = tuple[str, str]
 class Sizes:
     """Questions or pairs of each case, from the beginning of its file on."""
 
-    three: int = 60
-    twelve: int = 20
-    shots: int = 48
-    drawn: int = 6
-    crows: int | None = 300
+    three: int = 100
+    twelve: int = 30
+    shots: int = 100
+    drawn: int = 12
+    crows: int | None = None
 
 
 QUICK = Sizes(three=8, twelve=4, shots=4, drawn=2, crows=20)

@@ -3,11 +3,15 @@
 torch gives float32 products to MKL, which on AMD processors uses half the width of AVX-512; oneDNN, which torch also
 brings, uses all of it: about twice the rate, the same float32 numbers up to the order of sums (docs/decisions/0008).
 The choice follows from the processor alone and is never measured, so that a machine repeats itself.
+
+Some rows can be kept to torch's own product: the first tokens of a text carry huge activations, and there the order
+of sums alone moves a text's log-likelihood by up to 2e-3 nats (docs/log.md).
 """
 
 import contextlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from typing import Any
 import torch
 
 CPUINFO = Path("/proc/cpuinfo")
+_torch_rows: ContextVar[torch.Tensor | None] = ContextVar("torch_rows", default=None)
 
 
 @cache
@@ -41,7 +46,20 @@ def _is_amd() -> bool:
 def product(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     """x @ weight.T + bias by oneDNN. x: float32[…, in], weight: float32[out, in]. Inference only."""
     result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    rows = _torch_rows.get()
+    if rows is not None and x.dim() == 3:  # experts get rows of their own, [rows, in]
+        result[:, rows] = torch.nn.functional.linear(x[:, rows], weight, bias)
     return result
+
+
+@contextlib.contextmanager
+def torch_rows(rows: Sequence[int]) -> Iterator[None]:
+    """Inside, these rows of every product, x float32[batch, rows, in], are computed as torch does by itself."""
+    token = _torch_rows.set(torch.tensor(rows, dtype=torch.long) if rows else None)
+    try:
+        yield
+    finally:
+        _torch_rows.reset(token)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import torch
 
 from limpide.models.encoding import Encoded
 from limpide.models.families.registry import backbone, logits_from_hidden, plain
+from limpide.models.linear import torch_rows
 from limpide.models.masks import attention_mask
 from limpide.models.tree import TreePack, tree_packs
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from limpide.models.model import Model
 
 TOKEN_BUDGET = 2048  # padded tokens a batch, where no tree is used
+FIRST = 2  # tokens of a text that are multiplied as torch does by itself: float32 is least sure there (linear.py)
 HEAD_BYTES = 64 * 2**20  # logits held at once: [rows, vocabulary] in float32
 
 Values = tuple[list[float], bool]  # nats of each token of a continuation; whether each was the most likely one
@@ -47,13 +49,14 @@ class _Row:
         before = self._carry(pack.kept)
         positions = torch.tensor([pack.row_depths])
         seen = pack.seen()[None]
-        output = self.body(
-            input_ids=torch.tensor([pack.tokens]),
-            attention_mask=attention_mask(seen, positions, self.config, self.model.network.dtype),
-            position_ids=positions[:, len(pack.kept) :],
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        with torch_rows([node for node, depth in enumerate(pack.depths) if depth < FIRST]):
+            output = self.body(
+                input_ids=torch.tensor([pack.tokens]),
+                attention_mask=attention_mask(seen, positions, self.config, self.model.network.dtype),
+                position_ids=positions[:, len(pack.kept) :],
+                past_key_values=self.cache,
+                use_cache=True,
+            )
         new = output.last_hidden_state[0]
         self.hidden = new if before is None else torch.cat([before, new])
         return self.hidden

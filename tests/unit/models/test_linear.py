@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from limpide.models import linear
-from limpide.models.linear import prefers_onednn, product, wide_products
+from limpide.models.linear import prefers_onednn, product, torch_rows, wide_products
 
 here = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
@@ -39,6 +39,23 @@ def test_the_product_is_the_linear_layer_s() -> None:
     with torch.inference_mode():
         for b in (None, bias):
             torch.testing.assert_close(product(weight, b, x), torch.nn.functional.linear(x, weight, b))
+
+
+@pytest.mark.skipif(not here, reason="this processor or this torch has no AVX-512 product by oneDNN")
+def test_chosen_rows_are_torch_s_own_to_the_bit() -> None:
+    torch.manual_seed(0)
+    x, weight = 100 * torch.randn(1, 9, 512), torch.randn(300, 512)
+    with torch.inference_mode():
+        wide, own = product(weight, None, x), torch.nn.functional.linear(x[:, [0, 4]], weight)
+        with torch_rows([0, 4]):
+            mixed, of_experts = product(weight, None, x), product(weight, None, x[0])
+        with torch_rows([]):
+            assert torch.equal(product(weight, None, x), wide)
+    rest = [1, 2, 3, 5, 6, 7, 8]
+    assert torch.equal(mixed[:, [0, 4]], own)
+    assert torch.equal(mixed[:, rest], wide[:, rest])
+    assert torch.equal(of_experts, wide[0])  # rows of their own, not of the text
+    assert not torch.equal(wide[:, [0, 4]], own)  # else this shows nothing
 
 
 def test_layers_get_their_own_forward_back(tiny_model: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ BERT = Family(
     head="cls",
     block_norms=("attention.output.LayerNorm", "output.LayerNorm"),
     attention="attention.output.dense",
+    head_mix="attention.output.dense",
     mlp="output.dense",
     lora_targets=("query", "key", "value", "intermediate.dense", "output.dense"),
     tied_head=True,

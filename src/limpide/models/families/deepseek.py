@@ -16,11 +16,14 @@ DEEPSEEK_V3 = Family(
     head="lm_head",
     block_norms=("input_layernorm", "post_attention_layernorm"),
     attention="self_attn",
+    head_mix="self_attn.o_proj",
     mlp="mlp",
     # q_proj stands where q_a_proj and q_b_proj are absent (no query compression).
     lora_targets=("q_proj", "q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"),
     tied_head=None,
     experts=True,
+    router="mlp.gate",
+    experts_module="mlp.experts",
     # peft 0.21 turns the names gate_proj, up_proj and down_proj into the fused routed experts for this architecture,
     # so naming them would adapt something else than the dense layers they belong to.
     notes="adapters reach attention only; routed experts are fused tensors, and the router is left as it is",

@@ -15,7 +15,10 @@ class Family:
     `last_hidden_state`, float[batch, token, width], final norm included. blocks: the list of layers the output comes
     from (the decoder's, in an encoder-decoder). final_norm: None where a block already ends with its norm.
     attention, mlp: in a block, the module whose output joins the residual stream (Gemma 2 and 3 apply a norm to it
-    first). lora_targets: suffixes of the names of the linear modules of attention and MLP, in the form `peft` takes.
+    first). head_mix: in a block, the linear layer that mixes the heads of the attention; its input holds them side by
+    side. router, experts_module: in a block, the modules that choose experts and that compute them, as `mlp.…`.
+    encoder_mlp: `mlp` in a block of the encoder, where there is one. lora_targets: suffixes of the names of the linear
+    modules of attention and MLP, in the form `peft` takes.
     tied_head: does the head share the embedding's weight; None when each checkpoint's config decides.
     gguf: can Limpide write this family as GGUF.
     """
@@ -31,10 +34,14 @@ class Family:
     head: str
     block_norms: tuple[str, ...]
     attention: str
+    head_mix: str
     mlp: str
     lora_targets: tuple[str, ...]
     tied_head: bool | None
     encoder_blocks: str | None = None
+    encoder_mlp: str | None = None
+    router: str | None = None
+    experts_module: str | None = None
     layers_key: str = "num_hidden_layers"
     transposed: bool = False
     sliding: bool = False

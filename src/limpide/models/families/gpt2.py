@@ -14,6 +14,7 @@ GPT2 = Family(
     head="lm_head",
     block_norms=("ln_1", "ln_2"),
     attention="attn",
+    head_mix="attn.c_proj",
     mlp="mlp",
     lora_targets=("c_attn", "c_proj", "c_fc"),
     tied_head=True,

@@ -14,6 +14,7 @@ MISTRAL = Family(
     head="lm_head",
     block_norms=("input_layernorm", "post_attention_layernorm"),
     attention="self_attn",
+    head_mix="self_attn.o_proj",
     mlp="mlp",
     lora_targets=GATED,
     tied_head=None,

@@ -11,10 +11,12 @@ T5 = Family(
     backbone="decoder",
     blocks="decoder.block",
     encoder_blocks="encoder.block",
+    encoder_mlp="layer.1.DenseReluDense",
     final_norm="decoder.final_layer_norm",
     head="lm_head",
     block_norms=("layer.0.layer_norm", "layer.1.layer_norm", "layer.2.layer_norm"),
     attention="layer.0.SelfAttention",
+    head_mix="layer.0.SelfAttention.o",
     mlp="layer.2.DenseReluDense",
     # T5 has wi and wo; T5 1.1 and Flan-T5 have wi_0, wi_1 and wo.
     lora_targets=("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"),

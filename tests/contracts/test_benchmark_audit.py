@@ -146,14 +146,14 @@ def test_a_row_holds_the_medians_and_the_worst_difference(bench: ModuleType, mon
     ours = [answer(1.0, [-1.0, -2.0]), answer(2.0, [-1.0, -2.0]), answer(4.0, [-1.0, -2.0])]
     peer = [answer(5.0, [-1.0, -2.0]), answer(6.0, [-1.0, -2.004], greedy=[True, True]), answer(7.0, [-1.0, -2.0])]
     measured = bench.Measured(case, ours, peer)
-    row = bench._speed(measured, [(1, 5.0), (8, 10.0), ("auto", 12.0)])
+    row = bench._speed(measured, [(1, 5.0), (8, 10.0), (16, 12.0)])
     assert set(row) >= KEYS
     assert (row["ours"], row["peer"], row["ratio"], row["machine_share"]) == (1.0, 0.33, 3.0, 0.25)
     assert row["equal_within"] == pytest.approx(0.004)
     assert row["peer_version"] == "lm-eval 1.0"
     assert "the ratio of each round: 5.00, 3.00, 1.75" in row["notes"][1]
     assert "0.004 nats, more than the goal of 0.001; the sides disagree on 1 of 2 greedy flags" in row["notes"][1]
-    assert row["tables"][0]["rows"][1:] == [["8", "10.00", "1.00×"], ["auto, its search included", "12.00", "1.20×"]]
+    assert row["tables"][0]["rows"][1:] == [["8", "10.00", "1.00×"], ["16", "12.00", "1.20×"]]
     assert any("(1 requests here)" in note and "products are by torch" in note for note in bench._notes(measured, 2))
     memory = bench._memory([measured])
     assert (memory["ours"], memory["peer"], memory["ratio"]) == (2.0, 6.0, 3.0)

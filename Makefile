@@ -5,7 +5,7 @@ RECIPE := examples/press-operator/recipe.yaml
 KEY := examples/press-operator/keys/release
 RELEASE := releases/press-operator-assistant-1.0.0
 
-.PHONY: setup demo test check bench bench-demo bench-audit families reference pictures clean
+.PHONY: setup demo test check bench bench-demo bench-audit bench-understand families reference pictures clean
 
 setup: .venv/installed
 
@@ -47,6 +47,10 @@ bench: setup
 bench-audit: setup
 	$(BIN)/python benchmarks/audit.py $(if $(DATA),--data "$(DATA)")
 
+# nothing else may run meanwhile
+bench-understand: setup
+	$(BIN)/python benchmarks/understand.py
+
 bench-demo: setup
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python scripts/benchmarks_page.py --write
@@ -56,4 +60,4 @@ pictures: setup
 	$(BIN)/python scripts/pictures.py $(RELEASE)
 
 clean:
-	rm -rf .venv .venv-bench .venv-bench-audit .limpide
+	rm -rf .venv .venv-bench .venv-bench-audit .venv-bench-attribution .venv-bench-lens .limpide

@@ -6,7 +6,6 @@ log-likelihood is compared with the peer's. Nothing else should run on the machi
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -85,7 +84,7 @@ def main() -> None:
     found = audit_cases.cases(options.data, audit_cases.QUICK if options.quick else audit_cases.Sizes())
     wanted = [case for case in found if not options.case or options.case.lower() in case.name.lower()]
     began = time.monotonic()
-    _keep_to(options.threads)
+    machine.keep_to(options.threads)
     peer_python = peer_environment.python(peer_environment.AUDIT)
     with tempfile.TemporaryDirectory() as folder:
         job = {"model": str(resolve(MODEL).folder), "threads": options.threads, "warm_up": WARM_UP}
@@ -126,15 +125,6 @@ def _options() -> argparse.Namespace:
         "--threads", type=int, default=min(2, machine.cores()), help="cores, and threads of torch (default: 2)"
     )
     return parser.parse_args()
-
-
-def _keep_to(cores: int) -> None:
-    """Keep this process and its children on so many cores, where the system can; say when they are not free."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
-        load = os.getloadavg()[0]
-        print(f"Something else runs on this machine (load {load:.1f}): the times will be off.", file=sys.stderr)
 
 
 class Bench:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,15 @@ def cpu() -> str:
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     return f"{name}, {cores()} cores"
+
+
+def keep_to(cores: int) -> None:
+    """Keep this process and its children on so many cores, where the system can; say when they are not free."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
+        load = os.getloadavg()[0]
+        print(f"Something else runs on this machine (load {load:.1f}): the times will be off.", file=sys.stderr)
 
 
 def matmul_rate(precision: str) -> float:

@@ -21,6 +21,8 @@ class Peers:
 
 TRAINING = Peers(".venv-bench", ("torch", "transformers", "peft", "datasets", "trl==1.16.0"), "1.5 GB")
 AUDIT = Peers(".venv-bench-audit", ("torch", "transformers", "accelerate", "lm_eval[hf]==0.4.13"), "1.6 GB")
+ATTRIBUTION = Peers(".venv-bench-attribution", ("torch", "transformers", "captum==0.9.0", "inseq==0.7.1"), "1.6 GB")
+PATCHING = Peers(".venv-bench-lens", ("torch", "transformers", "transformer_lens==3.9.0"), "1.6 GB")
 
 
 def python(peers: Peers = TRAINING) -> Path:

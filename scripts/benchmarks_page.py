@@ -13,8 +13,8 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Made from `benchmarks/results/` by `scripts/benchmarks_page.py`; `make check` fails when it is stale. `make bench`
-measures training again (about 8 minutes), `make bench-audit DATA=folder` likelihood scoring (about 25), each on a
-machine that does nothing else; they write both.
+measures training again (about 8 minutes), `make bench-audit DATA=folder` likelihood scoring (about 25),
+`make bench-understand` explanations (about 40), each on a machine that does nothing else; they write both.
 
 Each line with a peer is measured side by side, in one run on one machine: the peer is installed in an environment of
 its own, with the same torch, and runs with the settings that the notes name, its other ones beside them. *Equal within*
@@ -41,7 +41,8 @@ def page(results: Iterable[tuple[str, Sequence[dict[str, Any]]]]) -> str:
 
 def details(row: dict[str, Any]) -> list[str]:
     """Who the peer was and where, what was done, and the tables behind the row."""
-    parts = [f"### {row['case']}", f"{row['peer_version']}, on {row['cpu']}, {row['date']}."]
+    against = f"{row['peer_version']}, on" if row["peer_version"] else "On"
+    parts = [f"### {row['case']}", f"{against} {row['cpu']}, {row['date']}."]
     parts += [f"- {note}" for note in row.get("notes", ())]
     for extra in row.get("tables", ()):
         parts += [f"**{extra['title']}**", table(extra["columns"], extra["rows"])]
@@ -54,6 +55,8 @@ def alone(row: dict[str, Any]) -> list[str]:
 
 def cells(row: dict[str, Any]) -> list[str]:
     share, goal, within = row["machine_share"], row["goal"], row["equal_within"]
+    if row["peer"] is None:  # a figure with a limit of its own, told in its notes
+        return [row["case"], f"{row['ours']:g}", "", row["unit"], "", goal or "", "", ""]
     return [
         row["case"],
         f"{row['ours']:g}",

@@ -4,6 +4,7 @@
 option, the tests fail where the file says something else.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from limpide.models.prompt import prompt_ids, source_of
 from limpide.models.requests import Request
 from limpide.models.scoring import score
 from limpide.optimise.gguf_writer import write_gguf
+from limpide.understand.explain import EXPLANATION, ExplainSettings
+from limpide.understand.explain import run as run_explain
+from limpide.understand.question import ask
 from tiny import FAMILY_NAMES, tiny_folder
 
 REQUESTS = [
@@ -134,12 +138,60 @@ def gguf(folder: Path, out: Path) -> None:
         assert found.log_likelihood == pytest.approx(expected, abs=0.02 * found.tokens), request.id
 
 
+def explained(folder: Path, out: Path, *methods: str) -> tuple[Model, dict[str, Any]]:
+    """The model, and the explanation of one answer that it was given."""
+    model = open_model(folder)
+    masked = model.kind == "encoder"
+    prompt = "The doctor said that he was [MASK] because" if masked else "The valve closes and the light turns"
+    answers = {"answer": "e", "against": "a"} if masked else {"answer": "red", "against": "cold"}
+    few = {
+        "attribution": {"method": "integrated-gradients", "most_steps": 32},
+        "faithfulness": {"points": 3, "draws": 3},
+    }
+    settings = ExplainSettings.model_validate({"prompt": prompt, "methods": methods, **answers, **few})
+    run_explain(Subject(out=out, model=folder), settings, Quiet())
+    return model, files.read_json(out / EXPLANATION)
+
+
+def explains(folder: Path, out: Path) -> None:
+    """Words that sum to what they explain, a last layer that is the model's own, parts that sum to the difference."""
+    model, found = explained(folder, out, "attribution", "lens", "parts", "faithfulness")
+    words, lens, parts = (found["methods"][name] for name in ("attribution", "lens", "parts"))
+    assert abs(sum(words["tokens"]) - words["total"]) == pytest.approx(words["gap"], abs=1e-3)
+    assert any(words["words"])
+    question, at = found["question"], found["question"]["decision"]["at"]
+    likely = math.exp(question["answer_tokens"][at]["nats"])
+    assert lens["probability"]["token"][-1] == pytest.approx(likely, rel=1e-4)
+    assert parts["sum"] == pytest.approx(parts["difference"], abs=1e-3)
+    decision = ask(model, question["prompt"], answer=question["answer"], against=question["against"]).decision
+    written = {"decoder_input_ids": torch.tensor([decision.row.written])} if decision.row.written else {}
+    with torch.inference_mode():
+        logits = model.network(input_ids=torch.tensor([decision.row.ids]), **written).logits[0, decision.row.read[0]]
+    ahead = float(logits[decision.token] - logits[decision.rival])
+    assert (parts["after_cap"] or parts["difference"]) == pytest.approx(ahead, abs=1e-3)
+    test = found["methods"]["faithfulness"]
+    assert test["n"] >= 5
+    assert test["verdict"] in ("better than chance", "no better than chance", "insufficient evidence")
+
+
+def patches(folder: Path, out: Path) -> None:
+    """Everything patched is the one run, nothing the other."""
+    _, found = explained(folder, out, "patching")
+    found = found["methods"]["patching"]
+    assert found["exact"]
+    assert max(abs(found["checks"][name]) for name in ("everything", "nothing")) < 1e-4
+    effects = [e for stack in found["stacks"] for rows in stack["sites"].values() for row in rows for e in row]
+    assert max(map(abs, effects)) > 0.1
+
+
 CELLS: dict[str, Callable[[Path, Path], None]] = {
     "opens": opens,
     "scores": scores,
     "generates": generates,
     "adapts": adapts,
     "gguf": gguf,
+    "explains": explains,
+    "patches": patches,
 }
 
 
@@ -176,6 +228,7 @@ def test_capabilities(
     assert row["generates"] == ("n/a" if family.kind == "encoder" else "yes")
     assert row["adapts"] == ("yes" if family.kind == "decoder" else "no")
     assert row["gguf"] == ("yes" if family.gguf else "no")
+    assert row["explains"] == row["patches"] == "yes"
     if request.config.getoption("--write-capabilities"):
         record(family.title, row)
     assert capabilities.load_capabilities()[family.title] == row, "out of step: make families"

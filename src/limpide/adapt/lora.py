@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from limpide.data.examples import Example
     from limpide.models.model import Model, Precision
     from limpide.models.prompt import Rendered
+    from limpide.models.trail import Trail
+
+
+VALIDATION = "validation.jsonl"
 
 
 class LoraSettings(Settings):
@@ -41,13 +45,18 @@ class LoraSettings(Settings):
     )
     canary: bool = Field(True, description="plant one invented sentence, to measure memorisation afterwards")
     checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between two checkpoints")
+    keep: int = Field(
+        4, ge=0, le=64, description="states of the adapter kept to tell which examples taught an answer; 0: none"
+    )
 
 
 def run(subject: Subject, settings: LoraSettings, progress: Progress) -> Result:
-    """Train an adapter on data/train.jsonl. Writes adapter/ (a `peft` folder) and losses.jsonl."""
+    """Train an adapter on data/train.jsonl. Writes adapter/ (a `peft` folder), losses.jsonl and checkpoints/.
+
+    The rows that tell when to stop are those of data/validation.jsonl where there is one, else drawn from the others.
+    """
     from limpide.adapt import checkpoint, training
     from limpide.data.canary import canary
-    from limpide.data.examples import load_examples
     from limpide.models.model import open_model
 
     precision = _precision(settings, subject.out)
@@ -57,10 +66,12 @@ def run(subject: Subject, settings: LoraSettings, progress: Progress) -> Result:
             f"LoRA adaptation works on decoders; {model.family.title} is an {model.kind}.",
             remedy="leave out 'adapt' from the recipe, or choose a decoder (see: limpide families)",
         )
-    examples = load_examples(subject.input("data") / "train.jsonl")
-    rows, kept_aside = _validation(_render_all(model, examples), settings, subject.seed)
-    if settings.canary:  # never kept aside: it is there to be learnt
-        rows += _render_all(model, [canary(subject.seed)])
+    examples, aside = _split(subject.input("data"), settings, subject.seed)
+    rendered = _render_all(model, [*examples, *aside])
+    rows, kept_aside = rendered[: len(examples)], rendered[len(examples) :]
+    planted = [canary(subject.seed)] if settings.canary else []
+    if planted:  # never kept aside: it is there to be learnt
+        rows += _render_all(model, planted)
     packs = _pack(rows, settings, subject.seed)
     plan = _plan(settings, packs, subject.seed)
     network = adapted_network(model, settings, subject.seed)
@@ -73,6 +84,11 @@ def run(subject: Subject, settings: LoraSettings, progress: Progress) -> Result:
     files.write_jsonl(subject.out / "losses.jsonl", state.losses)
     checkpoint.remove(subject.out)
     facts = _facts(state, settings, model, rows)
+    if settings.keep:
+        kept = _close_trail(state, subject, model, settings, [*examples, *planted], aside).checkpoints
+        facts |= {"checkpoints": len(kept), "checkpoint_bytes": sum(c.bytes for c in kept)}
+        megabytes = f"{facts['checkpoint_bytes'] / 1e6:.1f} MB"
+        progress.say(f"kept {len(kept)} states of the adapter, {megabytes}, to tell which examples taught an answer")
     facts |= {"validation_rows": len(kept_aside), "truncated_rows": _truncated(rows, packs)}
     return Result(facts=facts, warnings=tuple(state.notes))
 
@@ -104,15 +120,21 @@ def _render_all(model: Model, examples: Sequence[Example]) -> list[Rendered]:
     return rendered
 
 
-def _validation(rows: list[Rendered], settings: LoraSettings, seed: int) -> tuple[list[Rendered], list[Rendered]]:
-    """A few training rows kept aside to choose when to stop, so that the held-out split judges and never chooses."""
+def _split(folder: Path, settings: LoraSettings, seed: int) -> tuple[list[Example], list[Example]]:
+    """(rows to train on, rows kept aside). The latter choose when to stop, so that the held-out split judges and never
+    chooses; they are those of `validation.jsonl` where the folder has one."""
     import random
 
-    count = round(settings.validation * len(rows))
+    from limpide.data.examples import load_examples
+
+    examples = load_examples(folder / "train.jsonl")
+    if (folder / VALIDATION).is_file():
+        return examples, load_examples(folder / VALIDATION)
+    count = round(settings.validation * len(examples))
     if count < 4:
-        return rows, []
-    chosen = set(random.Random(seed).sample(range(len(rows)), count))
-    return [r for i, r in enumerate(rows) if i not in chosen], [rows[i] for i in sorted(chosen)]
+        return examples, []
+    chosen = set(random.Random(seed).sample(range(len(examples)), count))
+    return [e for i, e in enumerate(examples) if i not in chosen], [examples[i] for i in sorted(chosen)]
 
 
 def _pack(rows: list[Rendered], settings: LoraSettings, seed: int) -> list[Pack]:
@@ -154,6 +176,7 @@ def _plan(settings: LoraSettings, packs: list[Pack], seed: int) -> Plan:
         patience=settings.patience,
         seed=seed,
         checkpoint_seconds=settings.checkpoint_seconds,
+        keep=settings.keep,
     )
 
 
@@ -179,6 +202,33 @@ def adapted_network(model: Model, settings: LoraSettings, seed: int) -> Any:
     network = get_peft_model(model.network, config, autocast_adapter_dtype=False)
     network.eval()  # no dropout: the loss of a step must not depend on how the step is cut
     return network
+
+
+def _close_trail(
+    state: Trainer,
+    subject: Subject,
+    model: Model,
+    settings: LoraSettings,
+    taught: Sequence[Example],
+    aside: Sequence[Example],
+) -> Trail:
+    """Write down what the states kept on the way belong to, with all that the training could be run again from."""
+    from limpide.core import digests
+    from limpide.models import trail
+
+    kept = settings.model_dump(mode="json", exclude={"keep", "checkpoint_seconds"})  # which change no number
+    return trail.close(
+        subject.out,
+        trail.kept_steps(state.step, settings.keep),
+        [state.plan.rate(step) for step in range(state.steps_kept)],
+        examples=tuple(example.id for example in taught),
+        kept_aside=tuple(example.id for example in aside),
+        data=digests.of_file(subject.input("data") / "train.jsonl"),
+        base=str(model.folder),
+        base_digest=model.digest,
+        settings=kept | {"precision": model.precision},
+        seed=subject.seed,
+    )
 
 
 def _pad(model: Model) -> int:
@@ -214,7 +264,7 @@ def _facts(state: Trainer, settings: LoraSettings, model: Model, rows: list[Rend
         "steps_planned": state.plan.steps,
         "epochs_planned": settings.epochs,
         "epochs_done": state.step / state.plan.steps_per_epoch,
-        "best_step": state.best_step if state.best else state.step,
+        "best_step": state.steps_kept,
         "best_held_out_loss": state.best_loss,
         "tokens_seen": state.tokens,
         "seconds": round(state.seconds, 2),

@@ -19,6 +19,7 @@ from limpide.adapt import checkpoint
 from limpide.adapt.packing import Batch, Pack, collate
 from limpide.core.errors import ModelError
 from limpide.core.progress import Progress
+from limpide.models import trail
 from limpide.models.families.family import Family
 from limpide.models.families.registry import backbone, logits_from_hidden, plain
 from limpide.models.masks import attention_mask
@@ -28,7 +29,10 @@ HEAD_ROWS = 512  # trained positions projected on the vocabulary at once
 
 @dataclass(frozen=True)
 class Plan:
-    """What the loop will do. steps_per_epoch is the same in every epoch; packs_per_step packs make one update."""
+    """What the loop will do. steps_per_epoch is the same in every epoch; packs_per_step packs make one update.
+
+    keep: states of the adapter kept for good, at most.
+    """
 
     epochs: int
     packs_per_step: int
@@ -39,6 +43,7 @@ class Plan:
     patience: int
     seed: int
     checkpoint_seconds: float
+    keep: int = 0
 
     @property
     def steps(self) -> int:
@@ -75,6 +80,11 @@ class Trainer:
     losses: list[dict[str, float | int | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def steps_kept(self) -> int:
+        """Updates behind the weights that a finished training leaves."""
+        return self.best_step if self.best else self.step
+
 
 def trainer(network: Any, family: Family, plan: Plan, pad: int, micro: int | None = None) -> Trainer:
     """A trainer at step 0 over the network's trainable weights."""
@@ -105,6 +115,7 @@ def train(
         state.losses.append({"step": 0, "epoch": 0, "train": None, "held_out": _record_best(state, held_out)})
     with progress.task("training", total=state.plan.steps, done=state.step) as task:
         while state.step < state.plan.steps and state.stale < state.plan.patience:
+            trail.keep_state(folder, state.step, state.weights, state.plan.keep)
             epoch = state.step // state.plan.steps_per_epoch
             loss, tokens, seconds = _timed_step(state, _step_packs(state, epoch_packs(epoch)))
             state.tokens, state.seconds = state.tokens + tokens, state.seconds + seconds

@@ -3,7 +3,8 @@
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cyclopts import App, CycloptsError
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "open": ("limpide.cli.models:open_", "Print the passport of a model."),
     "families": ("limpide.cli.models:families", "Print what each family of models can do, from the tests' results."),
     "audit": ("limpide.cli.audit:app", "Measure one thing about a model."),
+    "explain": ("limpide.cli.explain:explain", "Say why a model gave an answer, and whether that is true."),
     "compare": ("limpide.cli.compare:compare", "Say what differs between two models, audits or releases."),
     "score": ("limpide.cli.score:score", "Log-likelihoods of any texts: the low-level door for other tools."),
     "data": ("limpide.cli.data:app", "Look at examples as the model will see them."),
@@ -70,10 +72,13 @@ def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
         command += f" {words[1]}"
     what = str(error).strip()
     if isinstance(error.__cause__, ValidationError):  # a settings model said no; pydantic's own text is for programmers
-        faults = error.__cause__.errors()
-        options = (f"--{str(f['loc'][0]).replace('_', '-')}: {f['msg']}, received {f['input']!r}" for f in faults)
-        what = "; ".join(options) + "."
+        what = "; ".join(_option_fault(fault["loc"], fault) for fault in error.__cause__.errors()) + "."
     return UsageError(what, remedy=f"limpide {command} --help".replace("  ", " "))
+
+
+def _option_fault(place: Sequence[int | str], fault: Mapping[str, Any]) -> str:
+    option = ".".join(map(str, place)).replace("_", "-")
+    return f"--{option}: {fault['msg']}, received {fault['input']!r}"
 
 
 if __name__ == "__main__":

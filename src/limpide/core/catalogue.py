@@ -19,6 +19,8 @@ CATALOGUE: dict[str, str] = {
     "audit.charter": "limpide.audit.charter",
     "audit.compare": "limpide.audit.compare",
     "audit.served": "limpide.audit.served",
+    "understand.explain": "limpide.understand.explain",
+    "understand.cases": "limpide.understand.cases",
     "adapt.lora": "limpide.adapt.lora",
     "optimise.export": "limpide.optimise.export",
     "optimise.parity": "limpide.optimise.parity",

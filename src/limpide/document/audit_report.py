@@ -15,8 +15,8 @@ from limpide.document.evidence import Audited, AuditEvidence, SuiteEvidence
 from limpide.document.findings import Finding, Tone, usable
 from limpide.document.language import Language, language
 from limpide.document.limits import audit_limits
+from limpide.document.pages import environment
 from limpide.document.read import SuiteFolder, read_audited, read_suite, suite_evidence
-from limpide.document.report import environment
 from limpide.document.tiles import Tile
 
 LANGUAGES = ("en", "fr")  # the first one is report.html

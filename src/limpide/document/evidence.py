@@ -15,6 +15,7 @@ from limpide.core.errors import DataError
 from limpide.core.measure import Change, Frozen, Measure
 
 Verdict = Literal["ship", "hold", "insufficient evidence"]
+EXPLANATIONS = "understand/explanations.json"  # beside the record of evidence
 Outcome = Literal["pass", "fail", "insufficient evidence"]
 Slice = Literal["held_out", "unseen"]
 DocumentLanguage = Literal["en", "fr"]
@@ -272,16 +273,24 @@ class Evidence(Numbers):
     how_to_serve: tuple[str, ...] = ("limpide serve . --key release.pub",)
     how_to_rerun: tuple[str, ...] = ()
     environment: Environment = Environment()
+    explanations: tuple[dict[str, Any], ...] = Field(
+        default=(), exclude=True, description="kept in a file of their own"
+    )
 
 
 def save_evidence(path: Path, evidence: Evidence) -> None:
+    """Write the record, and beside it, where there are any, the explanations, which are long."""
     files.write_json(path, evidence.model_dump(mode="json"))
+    if evidence.explanations:
+        files.write_json(path.parent / EXPLANATIONS, list(evidence.explanations))
 
 
 def load_evidence(path: Path) -> Evidence:
     """Raises DataError when the file is not a record of evidence."""
     try:
-        return Evidence.model_validate_json(path.read_bytes())
+        record = Evidence.model_validate_json(path.read_bytes())
+        explanations = read_explanations(path.parent / EXPLANATIONS)
+        return record.model_copy(update={"explanations": explanations})
     except ValidationError as error:
         where = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()[:5]
@@ -296,3 +305,28 @@ def load_evidence(path: Path) -> Evidence:
         raise DataError(
             f"{path} cannot be read.", received=error.strerror, remedy="run the recipe: limpide run recipe.yaml"
         ) from error
+
+
+def read_explanations(path: Path) -> tuple[dict[str, Any], ...]:
+    """The explanations of a file, a list of what `limpide explain` writes; none where there is no file.
+
+    Raises DataError when it holds something else.
+    """
+    if not path.is_file():
+        return ()
+    try:
+        found = files.read_json(path)
+    except (OSError, ValueError) as error:
+        raise _no_explanations(path, str(error)) from error
+    if not isinstance(found, list) or not all(isinstance(one, dict) and one.get("version") == 1 for one in found):
+        raise _no_explanations(path, type(found).__name__)
+    return tuple(found)
+
+
+def _no_explanations(path: Path, received: str) -> DataError:
+    return DataError(
+        f"{path.name} is not a list of explanations.",
+        received=received,
+        expected="a list of what `limpide explain` writes as explanation.json, version 1",
+        remedy="run the recipe again: limpide run recipe.yaml",
+    )

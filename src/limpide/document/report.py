@@ -3,22 +3,16 @@
 One HTML file with its style and pictures inside: no script, no request, a policy in the page that forbids both.
 """
 
-import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from limpide.document import facts, findings, pictures, suites, tables
+from limpide.document import explanation, facts, findings, pictures, suites, tables
 from limpide.document.evidence import Answered, Evidence
 from limpide.document.language import Language, language
 from limpide.document.limits import limits
+from limpide.document.pages import environment
 from limpide.document.tiles import but, tiles
 
-TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 10  # examples on the page
 SHOWN_UNSEEN = 3
 # Of a release; sections of other suites that were measured stand after that of bias.
@@ -39,32 +33,13 @@ def report(evidence: Evidence, code: str) -> str:
     return environment().get_template("report.html.jinja").render(view(evidence, spoken))
 
 
-@cache
-def environment() -> Environment:
-    """Templates that escape every value."""
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["breakable"] = breakable
-    return made
-
-
-def breakable(identifier: str) -> Markup:
-    """An identifier that may break before a bracket and after a comma, never inside a word."""
-    return Markup("<wbr>").join(re.split(r"(?=[\[(])|(?<=[,=+])|(?<=\.)(?=[a-z])", identifier))
-
-
 def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
     """Everything the template shows, as plain text and records."""
     codes = dict.fromkeys(c for c in evidence.report_languages if c != spoken.code)
     measured = {name: suites.section(name, evidence, spoken) for name in suites.ordered(evidence.suite_names())}
     parts = [measured.get(name) or suites.section(name, evidence, spoken) for name in SUITES]
     others = [part for name, part in measured.items() if name not in SUITES]
+    why = explanation.section(evidence.explanations, spoken)
     return {
         "e": evidence,
         "l": spoken,
@@ -72,7 +47,8 @@ def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
         "heading": f"{evidence.name} {evidence.version}",
         "date": evidence.environment.date,
         "others": [(c, report_name(evidence, c)) for c in codes],
-        "contents": contents(others, spoken),
+        "contents": contents(others, spoken, why),
+        "why": why,
         "parts": {part.id: part for part in parts},
         "others_measured": others,
         "verdict": findings.verdict(evidence, spoken),
@@ -98,11 +74,14 @@ def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
     }
 
 
-def contents(others: Sequence[suites.Section], spoken: Language) -> list[tuple[str, str]]:
+def contents(
+    others: Sequence[suites.Section], spoken: Language, why: explanation.Section | None = None
+) -> list[tuple[str, str]]:
     """(anchor, title) of each section."""
     made = [(name, spoken.say(f"section.{name}")) for name in SECTIONS]
     after = SECTIONS.index("bias") + 1
-    return [*made[:after], *((part.id, part.title) for part in others), *made[after:]]
+    opened = [(why.id, why.title)] if why else []
+    return [*made[:after], *((part.id, part.title) for part in others), *opened, *made[after:]]
 
 
 def sentences(evidence: Evidence, spoken: Language) -> dict[str, Any]:

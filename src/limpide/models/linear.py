@@ -67,7 +67,8 @@ def wide_products(network: torch.nn.Module) -> Iterator[str]:
     """Inside, the network's linear layers use the faster of the two libraries, whose name is given. No gradients."""
     chosen: list[Any] = [m for m in network.modules() if _fits(m)] if prefers_onednn() else []
     for module in chosen:
-        module.forward = partial(product, module.weight, module.bias)
+        weight = module.weight if isinstance(module, torch.nn.Linear) else module.weight.T  # a view, no copy
+        module.forward = partial(product, weight, module.bias)
     try:
         yield "oneDNN" if chosen else "torch"
     finally:
@@ -76,7 +77,14 @@ def wide_products(network: torch.nn.Module) -> Iterator[str]:
 
 
 def _fits(module: torch.nn.Module) -> bool:
-    """A plain linear layer in float32 on the processor, which nothing else has changed."""
-    if type(module) is not torch.nn.Linear or "forward" in vars(module):
+    """A plain linear layer in float32 on the processor, which nothing else has changed; GPT-2's Conv1D is one too,
+    whose weight is float32[in, out]."""
+    if not (type(module) is torch.nn.Linear or _is_conv1d(module)) or "forward" in vars(module):
         return False
-    return module.weight.dtype == torch.float32 and module.weight.device.type == "cpu"
+    weight: Any = module.weight
+    return bool(weight.dtype == torch.float32 and weight.device.type == "cpu")
+
+
+def _is_conv1d(module: torch.nn.Module) -> bool:
+    kind = type(module)  # by name: this file loads no transformers
+    return kind.__name__ == "Conv1D" and kind.__module__ == "transformers.pytorch_utils"

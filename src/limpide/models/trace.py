@@ -1,21 +1,22 @@
 """Inside a network: activations of a run, and runs in which some of them are replaced.
 
-Exact patching costs as little as it can: a decoder's replacement at place p of layer l changes nothing before p or
-below l. All replacements that start at one place run as one batch from there on, on the keys and values of what lies
-before; each joins the batch at its own layer. The network's own forward pass does the arithmetic (hooks only add
-rows and put values in), so a family needs nothing of its own here. Against one whole run for each replacement:
+Exact patching costs as little as it can: a replacement in layer l changes nothing below l, so each joins its batch
+at its own layer; in a decoder one at place p changes nothing before p either, so that all that start there run from
+there on, on the keys and values of what lies before. The network's own forward pass does the arithmetic (hooks only
+add rows and put values in), so a family needs nothing of its own here. Against one whole run for each replacement:
 tests/parity/test_patching.py.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from limpide.core.progress import Progress, Quiet
-from limpide.models.families.registry import backbone, plain
+from limpide.models.families.registry import backbone, head, logits_from_hidden, plain
 from limpide.models.linear import wide_products
 from limpide.models.masks import attention_mask
 from limpide.models.row import Row, embed, final_hidden
@@ -25,17 +26,18 @@ if TYPE_CHECKING:
     from limpide.models.model import Model
 
 TOKENS = 4096  # rows × places of a batch: beyond, the products are no faster and memory grows
-Hook = Callable[[Any, Any], Any]
+KEYS = 2**15  # rows × places whose keys and values a batch holds a copy of
+KEPT = ("residual", "attention", "mlp", "mixed", "mlp_input")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What one stack computed for one row.
+    """What one stack computed for one row, given its embeddings, float[tokens, width].
 
     residual: float[layers + 1, places, width], the stream before each block and after the last. attention, mlp:
     float[layers, places, width], what those modules gave. mixed: float[layers, places, heads · head width], what the
-    heads gave before they are mixed (a list, since the widths of layers may differ). hidden: float[read, width], the
-    final hidden states where the row is read.
+    heads gave before they are mixed, and mlp_input, what the module `mlp` was given (lists, since the widths of layers
+    may differ). hidden: float[read, width], the final hidden states where the row is read.
     """
 
     row: Row
@@ -43,7 +45,9 @@ class Trace:
     attention: torch.Tensor
     mlp: torch.Tensor
     mixed: list[torch.Tensor]
+    mlp_input: list[torch.Tensor]
     hidden: torch.Tensor
+    embeddings: torch.Tensor
 
     def at(self, site: Site, layer: int, places: Sequence[int]) -> torch.Tensor:
         """float[places, width]."""
@@ -72,7 +76,7 @@ def record(model: "Model", row: Row, embeddings: torch.Tensor | None = None) -> 
         for recorder in recorders:
             hooks.enter_context(recorder)
         hidden = final_hidden(model, row, given[None])[0]
-    return {recorder.stack.name: recorder.trace(row, hidden) for recorder in recorders}
+    return {recorder.stack.name: recorder.trace(row, hidden, given) for recorder in recorders}
 
 
 class _Recorder:
@@ -80,13 +84,14 @@ class _Recorder:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.kept: dict[str, list[torch.Tensor]] = {name: [] for name in ("residual", "attention", "mlp", "mixed")}
+        self.kept: dict[str, list[torch.Tensor]] = {name: [] for name in KEPT}
         self.handles: list[Any] = []
 
     def __enter__(self) -> None:
         for layer, block in enumerate(self.stack.blocks):
             self._before(block, "residual")
             self._before(self.stack.module(layer, self.stack.mix), "mixed")
+            self._before(self.stack.module(layer, self.stack.mlp), "mlp_input")
             self._after(self.stack.module(layer, self.stack.attention), "attention")
             self._after(self.stack.module(layer, self.stack.mlp), "mlp")
         self._after(self.stack.blocks[-1], "residual")
@@ -106,9 +111,90 @@ class _Recorder:
     def _keep(self, name: str, tensor: torch.Tensor) -> None:
         self.kept[name].append(tensor[0].clone())
 
-    def trace(self, row: Row, hidden: torch.Tensor) -> Trace:
-        residual, attention, mlp = (torch.stack(self.kept[name]) for name in ("residual", "attention", "mlp"))
-        return Trace(row, residual, attention, mlp, self.kept["mixed"], hidden)
+    def trace(self, row: Row, hidden: torch.Tensor, given: torch.Tensor) -> Trace:
+        residual, attention, mlp = (torch.stack(self.kept[name]) for name in KEPT[:3])
+        return Trace(row, residual, attention, mlp, self.kept["mixed"], self.kept["mlp_input"], hidden, given)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Gradients of one number with regard to what a stack computed: residual (before each block), attention, mlp,
+    each float[layers, places, width]."""
+
+    residual: torch.Tensor
+    attention: torch.Tensor
+    mlp: torch.Tensor
+
+    def at(self, site: Site, layer: int, places: Sequence[int]) -> torch.Tensor:
+        """float[places, width]."""
+        values: torch.Tensor = getattr(self, site)[layer][list(places)]
+        return values
+
+
+def record_slopes(
+    model: "Model", row: Row, embeddings: torch.Tensor, of: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[str, Slopes]:
+    """{stack name: Slopes} of one number at one run: one forward pass and one backward.
+
+    embeddings: float[tokens, width]. of: from float[1, read, width], the final hidden states, to the number.
+    """
+    met: dict[tuple[str, str], list[torch.Tensor]] = {}
+
+    def keep(stack: str, site: str, values: torch.Tensor) -> None:
+        if not values.requires_grad:  # an encoder–decoder's first written token, which no gradient reaches yet
+            values.requires_grad_()
+        met.setdefault((stack, site), []).append(values)
+
+    with torch.enable_grad(), contextlib.ExitStack() as hooks:
+        for stack in stacks(model):
+            for handle in _listeners(stack, keep):
+                hooks.callback(handle.remove)
+        given = embeddings.clone().requires_grad_()
+        number = of(final_hidden(model, row, given[None])).sum()
+        found = torch.autograd.grad(number, [values for several in met.values() for values in several])
+    slopes = iter(found)
+    sites = {key: torch.stack([next(slopes)[0] for _ in several]) for key, several in met.items()}
+    return {
+        stack.name: Slopes(*(sites[stack.name, site] for site in ("residual", "attention", "mlp")))
+        for stack in stacks(model)
+    }
+
+
+def token_logits(model: "Model", hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    """Logits of a few tokens, without those of all others where the head is a plain linear layer.
+
+    hidden: float[batch, width], final hidden states. Returns float[batch, len(tokens)]. Inference only.
+    """
+    last: Any = head(model.network, model.family)
+    wanted, is_plain = list(tokens), type(last) is torch.nn.Linear
+    if not is_plain:  # BERT's transforms first; an adapter adds to it
+        rows: Sequence[torch.Tensor] = torch.split(hidden, 256)
+        return torch.cat([logits_from_hidden(model.network, model.family, part)[:, wanted] for part in rows]).float()
+    before = vars(last).get("forward")
+    bias = None if last.bias is None else last.bias[wanted]
+    last.forward = partial(torch.nn.functional.linear, weight=last.weight[wanted], bias=bias)
+    try:
+        return logits_from_hidden(model.network, model.family, hidden).float()  # scaled and capped as the others
+    finally:
+        if before is None:
+            del last.forward
+        else:
+            last.forward = before
+
+
+def _listeners(stack: Stack, keep: Callable[[str, str, torch.Tensor], None]) -> Iterator[Any]:
+    """Handles of hooks that hand over what each site of a stack computes, batch and all."""
+
+    def entering(_: Any, args: Any, kwargs: Any) -> None:
+        keep(stack.name, "residual", _first(args, kwargs))
+
+    def leaving(site: str) -> Callable[..., None]:
+        return lambda _, __, output: keep(stack.name, site, _tensor(output))
+
+    for layer, block in enumerate(stack.blocks):
+        yield block.register_forward_pre_hook(entering, with_kwargs=True)
+        yield stack.module(layer, stack.attention).register_forward_hook(leaving("attention"))
+        yield stack.module(layer, stack.mlp).register_forward_hook(leaving("mlp"))
 
 
 def run_patched(
@@ -126,11 +212,11 @@ def run_patched(
         wide_products(model.network),
         (progress or Quiet()).task("patching", total=len(patches)) as task,
     ):
-        before = _prefix(model, base.row) if starts[-1] > 0 else []
+        before = _prefix(model, base) if starts[-1] > 0 else []
         for start in starts:
             chosen = [k for k, patch in enumerate(patches) if not narrows or patch.places[0] == start]
             chosen.sort(key=lambda k: patches[k].layer)
-            for batch in _batches(chosen, len(base.residual[0]) - start):
+            for batch in _batches(chosen, len(base.residual[0]), start):
                 run = _Run(stack, base, [patches[k] for k in batch], start)
                 hidden = run.narrow(model, before) if narrows else run.wide(model)
                 for k, values in zip(batch, hidden, strict=True):
@@ -144,31 +230,30 @@ def _narrows(model: "Model", stack: Stack) -> bool:
     return model.kind == "decoder" and stack.causal
 
 
-def _batches(chosen: Sequence[int], places: int) -> Iterator[Sequence[int]]:
-    size = max(1, TOKENS // places)
+def _batches(chosen: Sequence[int], places: int, start: int) -> Iterator[Sequence[int]]:
+    size = max(1, min(TOKENS // (places - start), KEYS // places))
     for first in range(0, len(chosen), size):
         yield chosen[first : first + size]
 
 
-def _prefix(model: "Model", row: Row) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _prefix(model: "Model", base: Trace) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Keys and values of each layer for the whole row."""
     from transformers import DynamicCache
 
     cache = DynamicCache()
-    backbone(model.network, model.family)(input_ids=torch.tensor([row.ids]), past_key_values=cache, use_cache=True)
+    backbone(model.network, model.family)(inputs_embeds=base.embeddings[None], past_key_values=cache, use_cache=True)
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 class _Run:
     """One batch of patches, those of lower layers first, over the places from `start` on.
 
-    In a narrow run the batch begins with one unpatched row and grows at each layer by the patches that begin there;
-    in a wide one every row is there from the embeddings on, and takes its values when its layer comes.
+    The batch begins with one unpatched row and grows at each layer by the patches that begin there. A narrow run has
+    the keys and values of the places before `start`; a wide one has all places.
     """
 
     def __init__(self, stack: Stack, base: Trace, patches: Sequence[Patch], start: int) -> None:
         self.stack, self.base, self.patches, self.start = stack, base, patches, start
-        self.grows = True
 
     def narrow(self, model: "Model", before: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         row, start = self.base.row, self.start
@@ -177,7 +262,7 @@ class _Run:
         config = plain(model.network).config
         with self._hooks():
             output = backbone(model.network, model.family)(
-                inputs_embeds=embed(model, row.ids[start:])[None],
+                inputs_embeds=self.base.embeddings[start:][None],
                 attention_mask=attention_mask(seen, positions, config, model.network.dtype),
                 position_ids=positions[:, start:],
                 past_key_values=_fixed([(k[:, :, :start], v[:, :, :start]) for k, v in before]),
@@ -191,14 +276,12 @@ class _Run:
         return kept
 
     def wide(self, model: "Model") -> torch.Tensor:
-        self.grows = False
-        row = self.base.row
-        with self._hooks():
-            return final_hidden(model, row, embed(model, row.ids).expand(len(self.patches), -1, -1))
+        with self._hooks(), _as_many_written(model):
+            return final_hidden(model, self.base.row, self.base.embeddings[None])[1:]
 
     @contextlib.contextmanager
     def _hooks(self) -> Iterator[None]:
-        handles = []
+        handles = self._last_mlp_where_read()
         for layer, block in enumerate(self.stack.blocks):
             handles.append(block.register_forward_pre_hook(self._entering(layer), with_kwargs=True))
             for site, path in (("attention", self.stack.attention), ("mlp", self.stack.mlp)):
@@ -211,13 +294,24 @@ class _Run:
             for handle in handles:
                 handle.remove()
 
+    def _last_mlp_where_read(self) -> list[Any]:
+        """The last MLP computes only the place that is read: its sum with the stream is right there, and nobody looks
+        elsewhere. An eighth of the time at twelve layers."""
+        last, read = len(self.stack) - 1, [place - self.start for place in self.base.row.read]
+        if len(read) != 1 or read[0] < 0 or not self.stack.causal or self._rows(last, "mlp"):
+            return []
+
+        def hook(_: Any, args: tuple[Any, ...]) -> Any:
+            return (args[0][:, read], *args[1:])
+
+        return [self.stack.module(last, self.stack.mlp).register_forward_pre_hook(hook)]
+
     def _rows(self, layer: int, site: str) -> list[tuple[int, Patch]]:
         """(row of the batch, patch) of those at this layer and site."""
-        first = 1 if self.grows else 0
-        return [(k + first, p) for k, p in enumerate(self.patches) if p.layer == layer and p.site == site]
+        return [(k, p) for k, p in enumerate(self.patches, 1) if p.layer == layer and p.site == site]
 
     def _entering(self, layer: int) -> Callable[..., Any]:
-        new = sum(patch.layer == layer for patch in self.patches) if self.grows else 0
+        new = sum(patch.layer == layer for patch in self.patches)
         stream = self.base.residual[layer][self.start :]
 
         def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -245,6 +339,24 @@ class _Run:
         for row, patch in rows:
             values[row, [place - self.start for place in patch.places]] = patch.values
         return values
+
+
+@contextlib.contextmanager
+def _as_many_written(model: "Model") -> Iterator[None]:
+    """Inside, the writing half of an encoder–decoder has as many rows as the reading half gives it."""
+    if model.kind != "encoder-decoder":
+        yield
+        return
+
+    def widened(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        rows = len(kwargs["encoder_hidden_states"])
+        return args, kwargs | {"input_ids": kwargs["input_ids"].expand(rows, -1)}
+
+    handle = backbone(model.network, model.family).register_forward_pre_hook(widened, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _fixed(keys_and_values: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Any:

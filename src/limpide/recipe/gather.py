@@ -25,6 +25,7 @@ from limpide.document.evidence import (
     SuiteEvidence,
     Training,
     Verdict,
+    read_explanations,
 )
 from limpide.document.read import suite_evidence
 from limpide.models.families.registry import family_of
@@ -33,6 +34,7 @@ from limpide.recipe.gates import Judged, judge_all, parse_gate
 from limpide.recipe.plan import Plan
 from limpide.recipe.run import Workspace
 from limpide.recipe.schema import FILES
+from limpide.understand.cases import EXPLANATIONS
 
 EXAMPLES_SHOWN = 10
 
@@ -93,6 +95,7 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
         parity=parity,
         examples=tuple(_examples(found)),
         suites=tuple(_suites(found)),
+        explanations=_explanations(found),
         files=_files(found),
         decisions=_decisions(plan),
         how_to_rerun=(f"limpide run {plan.path.name}",),
@@ -224,6 +227,11 @@ def _suites(found: Found) -> Iterator[SuiteEvidence]:
             warnings=made.warnings if made else (),
             rerun=f"limpide run {found.plan.path.name}",
         )
+
+
+def _explanations(found: Found) -> tuple[dict[str, Any], ...]:
+    """Of the result's own failures and most biased pairs, where the recipe asks for them."""
+    return read_explanations(found.folder("understand") / EXPLANATIONS) if "understand" in found.names else ()
 
 
 def _files(found: Found) -> tuple[ReleaseFile, ...]:

@@ -19,6 +19,7 @@ from limpide.models.sources import Source
 
 ROOT = Path(limpide.__file__).parent
 SHARED_ROOMS = ("core", "data", "models")
+MERGED = "export/merged"  # the folder of weights that is released
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "gguf", "xllamacpp", "numpy", "scipy")
 
 
@@ -81,7 +82,11 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
     maker.add("export", "optimise.export", recipe.optimise, inputs=exported, model="base")
     maker.add("parity", "optimise.parity", recipe.parity, inputs={**exported, "export": "export"}, model="base")
     for suite in suites:
-        maker.audit(suite, "result", model="export/merged")
+        maker.audit(suite, "result", model=MERGED)
+    if recipe.understand is not None:
+        audits = {suite: f"audit-result-{suite}" for suite in ("domain", "bias") if suite in suites}
+        inputs = {"data": "data", **audits}
+        maker.add("understand", "understand.cases", recipe.understand, inputs=inputs, model=MERGED, label="result")
     if "domain" in suites and any(f.startswith("gguf:") for f in recipe.optimise.formats):
         served = catalogue.find("audit.served")
         maker.add("audit-served", "audit.served", served.settings(), inputs={"data": "data", "export": "export"})

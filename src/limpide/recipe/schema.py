@@ -59,6 +59,7 @@ Data = catalogue.find("data.prepare").settings
 Adapt = catalogue.find("adapt.lora").settings
 Export = catalogue.find("optimise.export").settings
 Parity = catalogue.find("optimise.parity").settings
+Understand = catalogue.find("understand.cases").settings
 
 
 class RecipeBase(Settings):
@@ -95,6 +96,10 @@ Recipe = create_model(
     adapt=(
         cast(Any, Adapt | None),
         Field(None, description="how the model is adapted; leave out to release the base as it is"),
+    ),
+    understand=(
+        cast(Any, Understand | None),
+        Field(None, description="explain the result's failures and most biased pairs, in the report; {} for the usual"),
     ),
     optimise=(Export, Field(default_factory=lambda: Export(), description="formats that are written")),
     parity=(Parity, Field(default_factory=lambda: Parity(), description="how close the served files must be")),

@@ -8,9 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limpide.adapt import checkpoint
+from limpide.adapt import checkpoint, lora, training
+from limpide.adapt.lora import LoraSettings
 from limpide.core.operation import Subject
+from limpide.core.progress import Quiet
+from limpide.data.examples import save_examples
+from limpide.models import trail
 from tiny_training import Stops, adapt, examples, written
+
+KEPT = ("000000.safetensors", "000002.safetensors", "000004.safetensors", "index.json")  # of 6 updates, at most 4
 
 
 def test_equal_seeds_give_equal_bytes(subject: Callable[..., Subject]) -> None:
@@ -20,7 +26,12 @@ def test_equal_seeds_give_equal_bytes(subject: Callable[..., Subject]) -> None:
         adapt(given := subject(name, seed=seed))
         runs[name] = written(given.out)
     assert runs["one"] == runs["two"]
-    assert sorted(runs["one"]) == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "losses.jsonl"]
+    assert sorted(runs["one"]) == [
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        *(f"checkpoints/{name}" for name in KEPT),
+        "losses.jsonl",
+    ]
     assert runs["one"]["adapter/adapter_model.safetensors"] != runs["three"]["adapter/adapter_model.safetensors"]
 
 
@@ -69,7 +80,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(
 def test_a_checkpoint_is_safetensors_and_json(subject: Callable[..., Subject]) -> None:
     given = subject()
     with pytest.raises(KeyboardInterrupt):
-        adapt(given, Stops(2), checkpoint_seconds=0.0)
+        adapt(given, Stops(2), checkpoint_seconds=0.0, keep=0)
     assert sorted(written(given.out)) == ["checkpoint/state.json", "checkpoint/state.safetensors"]
     tensors = load_file(given.out / "checkpoint" / "state.safetensors")
     assert {name.split("/")[0] for name in tensors} == {"master", "optimiser", "random"}
@@ -80,7 +91,7 @@ def test_a_checkpoint_is_safetensors_and_json(subject: Callable[..., Subject]) -
 def test_no_checkpoint_before_its_time(subject: Callable[..., Subject]) -> None:
     given = subject()
     with pytest.raises(KeyboardInterrupt):
-        adapt(given, Stops(4))
+        adapt(given, Stops(4), keep=0)
     assert written(given.out) == {}
 
 
@@ -97,3 +108,48 @@ def test_a_run_goes_on_in_the_precision_it_began_in(
     monkeypatch.setattr(model, "faster_precision", lambda: "float32")
     assert adapt(given, precision="auto").facts["precision"] == "bfloat16"
     assert adapt(subject("new"), precision="auto").facts["precision"] == "float32"
+
+
+def test_keeping_states_changes_nothing_else(subject: Callable[..., Subject]) -> None:
+    adapt(with_states := subject("with"), keep=3)
+    adapt(without := subject("without"), keep=0)
+    kept = {name: data for name, data in written(with_states.out).items() if not name.startswith("checkpoints/")}
+    assert kept == written(without.out)
+
+
+def test_the_states_kept_are_those_before_their_updates(
+    subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    real = training._timed_step
+
+    def look(state: training.Trainer, packs: Any) -> tuple[float, int, float]:
+        seen.append({name: weight.detach().clone() for name, weight in state.weights.items()})
+        return real(state, packs)
+
+    monkeypatch.setattr(training, "_timed_step", look)
+    result = adapt(given := subject(rows=examples(24)), validation=0.2, canary=True, epochs=3)
+    made = trail.load_trail(given.out)
+    assert len(made.checkpoints) > 1
+    for kept in made.checkpoints:
+        found = trail.load_state(given.out, kept)
+        assert found.keys() == seen[kept.step].keys()
+        assert all(torch.equal(found[name], weight) for name, weight in seen[kept.step].items())
+    assert made.steps == result.facts["best_step"]
+    assert (len(made.examples), len(made.kept_aside)) == (20, 5)
+    assert {*made.examples, *made.kept_aside} == {*(row.id for row in examples(24)), "canary/canary"}
+    assert result.facts["checkpoint_bytes"] == sum(
+        path.stat().st_size for path in (given.out / "checkpoints").glob("*.safetensors")
+    )
+
+
+def test_training_again_from_what_was_written_down_gives_the_same_bytes(subject: Callable[..., Subject]) -> None:
+    """The rows kept aside, given as a file, are not drawn again from the others."""
+    adapt(first := subject("first", rows=examples(24)), validation=0.2, canary=True)
+    made = trail.load_trail(first.out)
+    rows = {row.id: row for row in examples(24)}
+    again = subject("again", rows=[rows[id] for id in made.examples if id in rows])
+    save_examples(again.input("data") / "validation.jsonl", [rows[id] for id in made.kept_aside])
+    lora.run(again, LoraSettings(**made.settings), Quiet())
+    ours, theirs = written(again.out), written(first.out)
+    assert {name for name in theirs if ours[name] != theirs[name]} == {"checkpoints/index.json"}  # another data file

@@ -161,7 +161,7 @@ def test_too_little_memory_for_one_pack_is_a_clear_error(
 ) -> None:
     monkeypatch.setattr(training, "summed_loss", runs_out(99, error))
     with pytest.raises(ModelError) as found:
-        adapt(given := subject())
+        adapt(given := subject(), keep=0)
     assert "not enough memory to train on a single pack" in str(found.value)
     assert (str(error) or "MemoryError") in str(found.value)
     assert "adapt.pack_tokens" in str(found.value)

@@ -58,6 +58,22 @@ def test_chosen_rows_are_torch_s_own_to_the_bit() -> None:
     assert not torch.equal(wide[:, [0, 4]], own)  # else this shows nothing
 
 
+@pytest.mark.skipif(not here, reason="this processor or this torch has no AVX-512 product by oneDNN")
+def test_gpt2_s_transposed_layers_give_the_same_numbers(
+    tiny_model: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "prefers_onednn", lambda: True)
+    network = tiny_model("gpt2").network
+    ids = torch.tensor([[5, 9, 300, 17]])
+    with torch.inference_mode():
+        plain = network(ids).logits
+        with wide_products(network):
+            assert "forward" in vars(network.transformer.h[0].attn.c_attn)
+            wide = network(ids).logits
+    assert "forward" not in vars(network.transformer.h[0].attn.c_attn)
+    torch.testing.assert_close(wide, plain, atol=1e-5, rtol=0)
+
+
 def test_layers_get_their_own_forward_back(tiny_model: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny_model("llama").network
     plain = {name: vars(module).get("forward") for name, module in network.named_modules()}

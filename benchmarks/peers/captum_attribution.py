@@ -1,0 +1,64 @@
+"""A peer: Captum's attribution of language models on the same tokens. Runs in its own environment, offline."""
+
+import time
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from captum.attr import (  # type: ignore[import-not-found]  # in .venv-bench-attribution alone
+    FeatureAblation,
+    LayerIntegratedGradients,
+    LLMAttribution,
+    LLMGradientAttribution,
+    TextTokenInput,
+)
+from child import peak_bytes, serve
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+Job = dict[str, Any]
+
+
+def work(job: Job) -> Job:
+    """job: as for ours/attribution.py, and one_pass: occlusion reads the whole answer in one pass, not token by token.
+
+    Token by token, Captum's own default, is run without use_cached_outputs: with the cache, Captum 0.9.0 gives other
+    log-likelihoods on transformers 5.23 (totals of opposite sign on the same tokens).
+    Captum gives each answer token in any case: values are [answer token][prompt token].
+    """
+    torch.set_num_threads(job["threads"])
+    tokenizer = AutoTokenizer.from_pretrained(job["model"])
+    network = AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32).eval()
+    given = TextTokenInput(tokenizer.decode(job["prompt_ids"]), tokenizer, baselines=job["baseline_id"])
+    if given.inp_tensor[0].tolist() != job["prompt_ids"]:
+        raise ValueError("the prompt's text does not give its tokens back")
+    answer = torch.tensor(job["answer_ids"])
+    _found(job | {"steps": 2}, network, tokenizer, given, answer[:1])  # warms up
+    started, worked = time.perf_counter(), time.process_time()
+    found = _found(job, network, tokenizer, given, answer)
+    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    return {
+        "seconds": seconds,
+        "processor_seconds": worked,
+        "peak_bytes": peak_bytes(),
+        "values": found.token_attr.tolist(),
+        "total": float(found.seq_attr.sum()),
+        "threads": torch.get_num_threads(),
+        "version": version("captum"),
+    }
+
+
+def _found(job: Job, network: Any, tokenizer: Any, given: Any, answer: torch.Tensor) -> Any:
+    """Integrated gradients run all the steps as one batch, Captum's default and its fastest setting here."""
+    if job["method"] == "occlusion":
+        method = LLMAttribution(FeatureAblation(network), tokenizer)
+        with torch.no_grad():
+            return method.attribute(
+                given, target=answer, forward_in_tokens=not job.get("one_pass", False), use_cached_outputs=False
+            )
+    layer = LayerIntegratedGradients(network, network.get_input_embeddings())
+    method = LLMGradientAttribution(layer, tokenizer)
+    return method.attribute(given, target=answer, n_steps=job["steps"], method="gausslegendre")
+
+
+if __name__ == "__main__":
+    serve(work)

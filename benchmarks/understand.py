@@ -1,0 +1,313 @@
+"""Explanations: Limpide beside TransformerLens, Captum and Inseq. Run it with: make bench-understand
+
+Each case is one job, done by both sides in turn, each in a process of its own, in float32; the numbers that come out
+are compared one by one. Nothing else should run on the machine meanwhile.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import child
+import machine
+import peer_environment
+import understand_cases
+from peer_environment import Peers
+
+from limpide.core import files
+from limpide.models.model import open_tokenizer
+from limpide.models.sources import resolve
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "understand.json"
+MODEL = "smollm2-135m-instruct"
+ALTERNATIONS = 3
+PAIRS = 60  # of the shipped bias pairs, for the test of the explanations
+GIGABYTES = 3.0  # what explaining a long prompt may take
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """ours, peer: scripts. within: the largest difference of a number of the two that still counts as equal, as a
+    share of the largest number; goal: the peer's time ÷ ours. what: for the page."""
+
+    name: str
+    goal: float
+    within: float
+    what: str
+    ours: str
+    peer: str
+    environment: Peers
+    job: Answer
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case with the answers of both sides, one of each a round."""
+
+    case: Case
+    ours: list[Answer] = field(default_factory=list)
+    peer: list[Answer] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """(ours, the peer's), medians."""
+        ours, peer = (statistics.median(a["seconds"] for a in side) for side in (self.ours, self.peer))
+        return ours, peer
+
+    @property
+    def ratios(self) -> list[float]:
+        """The peer's time ÷ ours, of each round."""
+        return [peer["seconds"] / ours["seconds"] for ours, peer in zip(self.ours, self.peer, strict=True)]
+
+    @property
+    def equal_within(self) -> float:
+        """Largest difference of two numbers, in any round."""
+        return max(
+            abs(a - b)
+            for ours, peer in zip(self.ours, self.peer, strict=True)
+            for a, b in zip(_numbers(ours), _numbers(peer), strict=True)
+        )
+
+    @property
+    def largest(self) -> float:
+        return max(abs(number) for number in _numbers(self.peer[0]))
+
+
+def main() -> None:
+    options = _options()
+    machine.keep_to(options.threads)
+    wanted = [c for c in cases(options.threads) if not options.case or options.case.lower() in c.name.lower()]
+    rounds = 1 if options.quick else ALTERNATIONS
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [_speed(_alternate(case, rounds, Path(folder))) for case in wanted]
+        if not options.case:
+            rows += _alone(options.threads, Path(folder))
+    rows[0]["notes"] += _notes(options.threads)
+    if options.quick or (options.case and not RESULTS.is_file()):
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print("A shortened run: nothing is recorded.", file=sys.stderr)
+        return
+    if options.case:
+        again = {row["case"]: row for row in rows}
+        rows = [again.get(row["case"], row) for row in files.read_json(RESULTS)]
+    files.write_json(RESULTS, rows)
+    print(f"written: {RESULTS.relative_to(ROOT)}", flush=True)
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmarks_page.py"), "--write"], check=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round; nothing is recorded")
+    parser.add_argument("--case", help="only the cases with this in their name; their lines replace the old")
+    parser.add_argument(
+        "--threads", type=int, default=min(2, machine.cores()), help="cores, and threads of torch (default: 2)"
+    )
+    return parser.parse_args()
+
+
+def cases(threads: int) -> list[Case]:
+    return [*_patching(threads), *_attribution(threads)]
+
+
+def _patching(threads: int) -> Iterator[Case]:
+    for length in understand_cases.LENGTHS:
+        pair = understand_cases.pair(length)
+        layers = understand_cases.GPT2["n_layer"]
+        yield Case(
+            f"Exact patching, {length} tokens",
+            20.0,
+            1e-4,
+            f"every layer × place of the residual stream, {layers} × {length} cells, of a network of GPT-2's shape "
+            "with random weights; the second token differs, so nearly every cell has to be run",
+            "ours/patching.py",
+            "peers/transformer_lens_patching.py",
+            peer_environment.PATCHING,
+            {
+                "config": understand_cases.GPT2,
+                "seed": 0,
+                "clean_ids": pair.clean,
+                "corrupted_ids": pair.corrupted,
+                "token": 1234,
+                "rival": 4321,
+                "threads": threads,
+                "naive": True,
+            },
+        )
+
+
+def _attribution(threads: int) -> Iterator[Case]:
+    folder = resolve(MODEL).folder
+    tokenizer, _ = open_tokenizer(folder)
+    prompt, answer = understand_cases.texts(tokenizer)
+    job = {"model": str(folder), "threads": threads, "prompt_ids": prompt, "answer_ids": answer}
+    job |= {"steps": understand_cases.STEPS, "baseline_id": tokenizer.eos_token_id}
+    sizes = f"{MODEL}, a prompt of {len(prompt)} tokens, an answer of {len(answer)}"
+    steps = f"{understand_cases.STEPS} points of the path"
+    captum, inseq = "peers/captum_attribution.py", "peers/inseq_attribution.py"
+    for name, goal, what, peer, method in (
+        ("Occlusion, beside Captum", 20.0, "each prompt token replaced in turn", captum, "occlusion"),
+        ("Integrated gradients, beside Captum", 5.0, f"{steps}, the whole answer", captum, "integrated-gradients"),
+        (
+            "Integrated gradients of each answer token, beside Captum",
+            2.0,
+            f"{steps}, each token of the answer alone",
+            captum,
+            "integrated-gradients-each",
+        ),
+        ("Integrated gradients, beside Inseq", 5.0, f"{steps}, the whole answer", inseq, "integrated-gradients"),
+    ):
+        yield Case(
+            name,
+            goal,
+            1e-3,
+            f"{sizes}; {what}",
+            "ours/attribution.py",
+            peer,
+            peer_environment.ATTRIBUTION,
+            job | {"method": method},
+        )
+
+
+def _alternate(case: Case, rounds: int, folder: Path) -> Measured:
+    """Both sides in turn; who goes first changes from round to round."""
+    measured, python = Measured(case), peer_environment.python(case.environment)
+    for number in range(rounds):
+        for side in ("ours", "peer") if number % 2 == 0 else ("peer", "ours"):
+            if side == "ours":
+                measured.ours.append(child.run(Path(sys.executable), case.ours, case.job, folder))
+            else:
+                measured.peer.append(child.run(python, case.peer, case.job, folder))
+        ours, peer = measured.ours[-1], measured.peer[-1]
+        print(
+            f"{case.name}, {number + 1}/{rounds}: ours {ours['seconds']:.2f} s, peer {peer['seconds']:.1f} s, "
+            f"{measured.ratios[-1]:.1f}×; equal within {measured.equal_within:.2g}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return measured
+
+
+def _numbers(answer: Answer) -> list[float]:
+    """What the side found, in one line: a grid, or the shares of tokens."""
+    found = answer["grid"] if "grid" in answer else answer["values"]
+    return [number for row in found for number in row] if isinstance(found[0], list) else list(found)
+
+
+def _speed(measured: Measured) -> Answer:
+    case, (ours, peer) = measured.case, measured.seconds
+    limit = statistics.median(answer["matmul_rate"] for answer in measured.ours)
+    flops = measured.ours[0].get("flops")
+    equal = measured.equal_within <= case.within * max(1.0, measured.largest)
+    apart = "" if equal else ", which is not equal"
+    notes = [
+        f"{case.what[0].upper()}{case.what[1:]}.",
+        f"The ratio of each round: {', '.join(f'{ratio:.1f}' for ratio in measured.ratios)}. Largest difference of two "
+        f"numbers {measured.equal_within:.2g}, beside a largest number of {measured.largest:.3g}{apart}.",
+        f"Peak memory {measured.ours[0]['peak_bytes'] / 1e9:.2f} GB beside {measured.peer[0]['peak_bytes'] / 1e9:.2f}.",
+        *case.notes,
+    ]
+    naive = measured.ours[0].get("naive_grid")
+    if naive:
+        off = max(abs(a - b) for a, b in zip(_numbers(measured.ours[0]), _numbers({"grid": naive}), strict=True))
+        notes.append(f"Beside one plain forward pass for each cell: equal within {off:.2g}.")
+    title = {"captum": "Captum", "inseq": "Inseq", "transformer_lens": "TransformerLens"}
+    name = next(shown for key, shown in title.items() if key in case.peer)
+    return {
+        "case": case.name,
+        "peer_version": f"{name} {measured.peer[0]['version']}",
+        "cpu": machine.cpu(),
+        "date": date.today().isoformat(),
+        "ours": round(ours, 3),
+        "peer": round(peer, 2),
+        "unit": "s",
+        "ratio": round(peer / ours, 2),
+        "goal": case.goal,
+        "equal_within": float(f"{measured.equal_within:.2g}"),
+        "machine_share": round(flops / ours / limit, 3) if flops else None,
+        "notes": notes,
+        "tables": [],
+    }
+
+
+def _alone(threads: int, folder: Path) -> list[Answer]:
+    """What has no peer: the memory that a long prompt takes, and whether explanations of bias pairs are true."""
+    model = resolve(MODEL).folder
+    tokenizer, _ = open_tokenizer(model)
+    _, answer = understand_cases.texts(tokenizer)
+    prompt = understand_cases.long_prompt(tokenizer)
+    job = {"model": str(model), "threads": threads, "prompt_ids": prompt, "answer_ids": answer, "steps": 8}
+    job |= {"baseline_id": tokenizer.eos_token_id, "method": "integrated-gradients"}
+    long = child.run(Path(sys.executable), "ours/attribution.py", job, folder)
+    true = child.run(
+        Path(sys.executable),
+        "ours/faithfulness.py",
+        {"model": str(model), "threads": threads, "pairs": PAIRS, "seed": 0},
+        folder,
+    )
+    gigabytes = long["peak_bytes"] / 1e9
+    return [
+        _line(
+            f"Explaining a prompt of {len(prompt)} tokens, peak memory",
+            gigabytes,
+            "GB",
+            f"under {GIGABYTES:g}, {'met' if gigabytes < GIGABYTES else 'not met'}",
+            [f"Integrated gradients, 8 points, {long['seconds']:.0f} s; the whole process, the model included."],
+        ),
+        _line(
+            "Deletion by attribution, on shipped bias pairs",
+            true["difference"],
+            "nats",
+            f"interval above 0, {'met' if true['low'] > 0 else 'not met'}",
+            [
+                f"{true['n']} pairs, contrastive; area between the curve in random order and the curve in the order of "
+                f"the attribution: {true['difference']:.3g} [{true['low']:.3g}; {true['high']:.3g}] nats (0: no better "
+                f"than chance); better on {true['share_better']:.0%} of the pairs."
+            ],
+        ),
+    ]
+
+
+def _line(case: str, ours: float, unit: str, goal: str, notes: list[str]) -> Answer:
+    return {
+        "case": case,
+        "peer_version": None,
+        "cpu": machine.cpu(),
+        "date": date.today().isoformat(),
+        "ours": round(ours, 3),
+        "peer": None,
+        "unit": unit,
+        "ratio": None,
+        "goal": goal,
+        "equal_within": None,
+        "machine_share": None,
+        "notes": notes,
+        "tables": [],
+    }
+
+
+def _notes(threads: int) -> Sequence[str]:
+    """What holds for every case."""
+    return (
+        f"Every case: float32, {threads} threads, medians of {ALTERNATIONS} alternating rounds, each side in its own "
+        "process each time. The clock starts when the model is open and a small job has been done, and stops at the "
+        "last number. Each peer is called as its documentation calls it, with the fastest of its settings that keeps "
+        "the numbers.",
+        "Share of the machine: 2 operations a weight for each token that has to pass a layer, ÷ seconds ÷ the fastest "
+        "matrix product in float32 measured in the same run.",
+    )
+
+
+if __name__ == "__main__":
+    main()

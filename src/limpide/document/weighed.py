@@ -1,0 +1,126 @@
+"""What stands out in an explanation: words, layers, places and parts; and how its texts are quoted in a sentence."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from limpide.document.language import Language
+
+Explanation = Mapping[str, Any]
+LONGEST = 160  # characters of a text that is quoted
+NAMED = 3  # words, parts or examples that a sentence names
+CLEAR = 0.05  # of all weight, or of the answer restored: below it a word or a part is not named
+WIDE_GAP = 0.5  # of the total: a completeness gap beyond it leaves the weights unsettled
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a word of the prompt adds to the score. share: of the sum of all absolute values."""
+
+    text: str
+    part: str
+    value: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """One cell of a grid of patches. stack: '' where there is only one. effect: 1 restores the whole answer."""
+
+    site: str
+    stack: str
+    layer: int
+    at: int
+    text: str
+    effect: float
+
+
+def weights(explanation: Explanation) -> list[Weight]:
+    """The weight of each word of the prompt, in the order of the prompt; empty without an attribution."""
+    found = explanation.get("methods", {}).get("attribution")
+    if not found:
+        return []
+    pairs = list(zip(explanation["question"].get("words", ()), found.get("words") or (), strict=False))
+    total = sum(abs(value) for _, value in pairs if value is not None) or 1.0
+    return [Weight(word["text"], word["part"], v or 0.0, abs(v or 0.0) / total) for word, v in pairs]
+
+
+def strongest(found: Iterable[Weight], sign: int) -> list[Weight]:
+    """The words that weigh most for (1) or against (-1) the answer, the template's marks left out.
+
+    A word that stands there several times on one side is named once, with what it weighs altogether.
+    """
+    merged: dict[str, Weight] = {}
+    for one in found:
+        if one.part != "frame" and sign * one.value > 0:
+            before = merged.get(one.text, Weight(one.text, one.part, 0.0, 0.0))
+            merged[one.text] = Weight(one.text, one.part, before.value + one.value, before.share + one.share)
+    return sorted((w for w in merged.values() if w.share >= CLEAR), key=lambda w: -w.share)[:NAMED]
+
+
+def unsettled(explanation: Explanation) -> bool:
+    """Whether the weights of the words miss so much of what they should sum to that they cannot be relied upon."""
+    found = explanation.get("methods", {}).get("attribution") or {}
+    total, gap = found.get("total"), found.get("gap")
+    return total is not None and gap is not None and abs(gap) > WIDE_GAP * abs(total)
+
+
+def ahead_from(lens: Mapping[str, Any]) -> int | None:
+    """The first layer from which the token is likelier than its rival to the end; None where it is not at the end."""
+    pairs = list(zip(lens["probability"]["token"], lens["probability"]["rival"], strict=False))
+    behind = [k for k, (token, rival) in enumerate(pairs) if token <= rival]
+    first = behind[-1] + 1 if behind else 0
+    return first if first < len(pairs) else None
+
+
+def best_place(patching: Mapping[str, Any], site: str) -> Place | None:
+    """The cell of a site that restores most of the answer, over all stacks."""
+    stacks = patching.get("stacks", ())
+    cells = [
+        Place(site, stack["name"] if len(stacks) > 1 else "", layer, at, _text(stack, at), effect)
+        for stack in stacks
+        for layer, row in enumerate(stack.get("sites", {}).get(site) or ())
+        for at, effect in enumerate(row)
+        if effect is not None
+    ]
+    return max(cells, key=lambda cell: cell.effect, default=None)
+
+
+def best_parts(patching: Mapping[str, Any], kind: str) -> list[tuple[int, int, float]]:
+    """(layer, index, effect) of the heads or experts that restore most, best first."""
+    cells = [
+        (layer, index, effect)
+        for stack in patching.get("stacks", ())
+        for layer, row in enumerate(stack.get(kind) or ())
+        for index, effect in enumerate(row or ())
+        if effect is not None
+    ]
+    return sorted(cells, key=lambda cell: -cell[2])
+
+
+def _text(stack: Mapping[str, Any], at: int) -> str:
+    tokens = stack.get("tokens") or ()
+    return str(tokens[at]) if at < len(tokens) else f"#{at + 1}"
+
+
+def clip(text: str, longest: int = LONGEST) -> str:
+    """A text on one line, cut in its middle where it is long: a question often stands at its end."""
+    text = " ".join(str(text).split())
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest * 2 // 3].rstrip()} […] {text[-(longest // 3) :].lstrip()}"
+
+
+def visible(token: str) -> str:
+    """A token as it can be seen: spaces around it left out, line ends and empty ones drawn."""
+    text = str(token)
+    return text.strip() or {"\n": "↵", "\n\n": "↵↵"}.get(text, "␣" if text else "∅")
+
+
+def quote(text: str, spoken: Language) -> str:
+    return spoken.say("explain.quote", text=clip(visible(text), 40))
+
+
+def share(value: float, spoken: Language) -> str:
+    """A share without decimals."""
+    return spoken.percent(value, 0)

@@ -1,0 +1,176 @@
+"""An explanation in sentences: the first one first, nothing said without its numbers, each language by its rules."""
+
+import re
+from typing import Any
+
+import pytest
+
+from explanation_sample import attribution, bare, chance, comparison, explanation, hostile, influence, lens, mixture
+from limpide.document.language import language
+from limpide.document.telling import changes, findings, not_said, paragraph
+from limpide.document.weighed import ahead_from, best_parts, clip, strongest, unsettled, weights
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def told(found: dict[str, Any], code: str = "en") -> str:
+    return plain(" ".join(paragraph(found, code)))
+
+
+def only(name: str, record: dict[str, Any], **question: Any) -> dict[str, Any]:
+    found = explanation(methods={name: record})
+    found["question"] |= question
+    return found
+
+
+def test_what_failed_its_test_says_so_first() -> None:
+    assert paragraph(chance(), "en")[0].startswith("This explanation does no better than chance")
+    assert paragraph(chance(), "fr")[0].startswith("Cette explication ne fait pas mieux que le hasard")
+    assert "By this explanation, the answer would rest most on" in told(chance())
+    assert paragraph(explanation(), "en")[0].startswith("Asked “The nurse said")
+
+
+def test_the_words_are_named_with_their_shares() -> None:
+    said = told(explanation())
+    total = 3.55  # of the absolute weights of the sample
+    assert f"“nurse” ({100 * 1.31 / total:.0f}%) and “she” ({100 * 0.92 / total:.0f}%)" in said
+    assert f"Against it speaks “tired” ({100 * 0.63 / total:.0f}%)." in said  # twice in the prompt, named once
+    assert "Marks of the conversation template, which nobody typed, carry 10%" in said
+
+
+def test_the_template_is_never_named_as_a_word() -> None:
+    found = explanation()
+    found["methods"]["attribution"]["words"] = [5.0] + [0.1] * 13
+    assert [w.text for w in strongest(weights(found), 1)] == []
+    assert "No single word stands out" in told(found)
+
+
+def test_layers_heads_and_experts_are_counted_from_one() -> None:
+    said = told(mixture())
+    assert "attention of layer 4 at “</s>” (62%)" in said
+    assert "strongest: head 2 of layer 4 (28%)" in said
+    assert "One expert restores most of it alone: expert 7 of layer 5 (55%)" in said
+    assert "the router chose: expert 7 and expert 3" in said
+    assert "head 2 of layer 4 (+1.12); the MLP of layer 6 (+0.71)" in said
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (3, "decided at layer 3 of 6: from there on “nurse” leads to the end. One layer earlier, “doctor” still led."),
+        (0, "“nurse” leads from the very beginning"),
+        (None, "“nurse” does not come out first"),
+    ],
+)  # fmt: skip
+def test_where_it_is_decided(first: int | None, said: str) -> None:
+    assert said in told(only("lens", lens() | {"first_lead": first}))
+
+
+def test_the_layer_from_which_a_token_is_ahead_of_its_rival() -> None:
+    def of(token: list[float], rival: list[float]) -> int | None:
+        return ahead_from({"probability": {"token": token, "rival": rival}})
+
+    assert of([0.3, 0.1, 0.2, 0.3], [0.2, 0.2, 0.1, 0.1]) == 2
+    assert of([0.3, 0.3], [0.1, 0.1]) == 0
+    assert of([0.3, 0.1], [0.1, 0.1]) is None
+
+
+@pytest.mark.parametrize(
+    ("odds", "said"),
+    [(1.1, "“she” 3 times as likely as “he”"), (-1.1, "In fact it finds “he” 3 times"), (0.01, "both equally likely")],
+)
+def test_two_answers(odds: float, said: str) -> None:
+    assert said in told(only("lens", lens(), answer="she", against="he", log_odds=odds))
+
+
+def test_a_long_answer_is_given_a_probability_a_token() -> None:
+    tokens = [{"id": 1, "text": "a", "part": "assistant", "nats": -0.6931}] * 20
+    assert "each token of this answer a probability of 50.0%" in told(
+        only("lens", lens(), answer_tokens=tokens, log_likelihood=-13.862)
+    )
+
+
+def test_weights_that_miss_their_sum_are_told() -> None:
+    assert "miss the sum" not in told(explanation())
+    assert "miss the sum that they should have, 2.31 nats, by 0.40 nats" in told(
+        only("attribution", attribution() | {"gap": 0.4})
+    )
+    wide = only("attribution", attribution() | {"gap": -2.0})
+    assert unsettled(wide)
+    assert "Do not rely on them." in " ".join(findings(wide, "en")[1])
+
+
+def test_runs_that_hardly_differ_say_little() -> None:
+    found = explanation()
+    found["methods"]["patching"] |= {"clean": 0.2, "corrupted": 0.1}
+    assert "The two runs hardly differ" in told(found)
+    assert "restore the answer most" not in told(found)
+
+
+def test_examples_that_taught_it_and_examples_that_did_not() -> None:
+    assert "changes by \u22121.27 nats; without as many at random, by \u22120.01 nats: they did teach it" in told(
+        explanation()
+    )
+    chance_like = influence()
+    chance_like["check"] |= {"verdict": "no more than chance", "removed": 1}
+    assert "no more than chance" in told(only("influence", chance_like))
+    assert "None of the 120 training examples" in told(only("influence", influence() | {"raises": []}))
+    unchecked = not_said(only("influence", influence() | {"check": None}), "en")
+    assert any("no model was trained again" in line for line in unchecked)
+
+
+def test_an_explanation_that_weights_do_not_matter_to_is_named() -> None:
+    found = explanation()
+    found["methods"]["faithfulness"]["sanity"] |= {"verdict": "does not depend on the weights"}
+    assert "A network with random weights gives much the same explanation" in told(found)
+
+
+def test_every_method_may_be_missing() -> None:
+    assert paragraph(bare(), "en")[0].startswith("Asked")
+    for name in explanation()["methods"]:
+        assert paragraph(only(name, explanation()["methods"][name]), "fr")
+    assert any("Nobody tested" in line for line in not_said(only("lens", lens()), "en"))
+
+
+@pytest.mark.parametrize("made", [explanation, chance, mixture, bare, hostile])
+def test_french_typography(made: Any) -> None:
+    said = [line for line in paragraph(made(), "fr") if "script" not in line and "?" not in line]
+    assert said
+    for line in [*said, *changes(comparison(), "fr")]:
+        assert re.search(r"[^\s\d\u202f\u00a0][;!%]", line) is None, line
+        assert re.search(r" [:;!?%»]|« ", line) is None, line
+
+
+def test_changes_between_two_models() -> None:
+    said = changes(comparison(), "en")
+    assert plain(said[0]) == "“the nurse” became likelier, by 0.52 nats."
+    assert "The word “nurse” now speaks less for the answer: 37% of the weight before, 12% after." in said
+    assert said[-1] == "“nurse” is decided at layer 5 instead of 3, of 6."
+
+
+def test_changes_name_the_side_that_failed_its_test_and_other_answers() -> None:
+    found = comparison()
+    found["before"]["methods"]["faithfulness"]["verdict"] = "no better than chance"
+    found["after"]["question"]["answer"] = "the doctor"
+    said = changes(found, "en")
+    assert said[0] == "The explanation of the first model does no better than chance."
+    assert said[1] == "The answers differ: “the nurse” before, “the doctor” after."
+
+
+def test_nothing_to_compare_is_said() -> None:
+    sides = {side: bare() for side in ("before", "after")}
+    sides["after"]["question"]["log_likelihood"] = None
+    assert changes({"kind": "comparison", **sides}, "en") == ["Nothing in the two explanations can be compared."]
+
+
+def test_best_parts_are_in_order_and_skip_what_has_no_number() -> None:
+    patching = {"stacks": [{"name": "text", "heads": [[0.1, None], [0.7, -1.0]]}]}
+    assert best_parts(patching, "heads") == [(1, 0, 0.7), (0, 0, 0.1), (1, 1, -1.0)]
+
+
+def test_long_texts_keep_both_ends() -> None:
+    assert clip("a" * 300 + " the question?", 60).endswith("the question?")
+    assert len(clip("word " * 100, 60)) <= 70
+    assert language("fr").say("explain.quote", text="{nats}") == "«\u00a0{nats}\u00a0»"

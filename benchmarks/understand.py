@@ -10,9 +10,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ RESULTS = ROOT / "benchmarks" / "results" / "understand.json"
 MODEL = "smollm2-135m-instruct"
 ALTERNATIONS = 3
 PAIRS = 60  # of the shipped bias pairs, for the test of the explanations
+INSEQ = (
+    "the peer moves the answer's own tokens along the path too, so only its numbers of the first answer token are "
+    "defined as ours, and compared"
+)
+ALL = (
+    f"float32, medians of {ALTERNATIONS} alternating rounds, each side in its own process each time; the clock starts "
+    "when the model is open and a small job has been done, and stops at the last number."
+)
 GIGABYTES = 3.0  # what explaining a long prompt may take
 
 Answer = dict[str, Any]
@@ -39,17 +48,18 @@ Answer = dict[str, Any]
 @dataclass(frozen=True)
 class Case:
     """ours, peer: scripts. within: the largest difference of a number of the two that still counts as equal, as a
-    share of the largest number; goal: the peer's time ÷ ours. what: for the page."""
+    share of the largest number; goal: the peer's time ÷ ours. what: for the page. naive: our side also computes the
+    definition, one plain pass a number, once and outside the clock."""
 
     name: str
-    goal: float
+    goal: float | None
     within: float
     what: str
     ours: str
     peer: str
     environment: Peers
     job: Answer
-    notes: tuple[str, ...] = ()
+    naive: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,13 +86,13 @@ class Measured:
         """Largest difference of two numbers, in any round."""
         return max(
             abs(a - b)
-            for ours, peer in zip(self.ours, self.peer, strict=True)
-            for a, b in zip(_numbers(ours), _numbers(peer), strict=True)
+            for sides in zip(self.ours, self.peer, strict=True)
+            for a, b in zip(*_alike(self.case, *map(_rows, sides)), strict=True)
         )
 
     @property
     def largest(self) -> float:
-        return max(abs(number) for number in _numbers(self.peer[0]))
+        return max(abs(number) for row in _rows(self.peer[0]) for number in row)
 
 
 def main() -> None:
@@ -91,20 +101,22 @@ def main() -> None:
     wanted = [c for c in cases(options.threads) if not options.case or options.case.lower() in c.name.lower()]
     rounds = 1 if options.quick else ALTERNATIONS
     with tempfile.TemporaryDirectory() as folder:
-        rows = [_speed(_alternate(case, rounds, Path(folder))) for case in wanted]
+        for case in wanted:
+            _keep([_speed(_alternate(case, rounds, Path(folder)))], options.quick)
         if not options.case:
-            rows += _alone(options.threads, Path(folder))
-    rows[0]["notes"] += _notes(options.threads)
-    if options.quick or (options.case and not RESULTS.is_file()):
+            _keep(_alone(options.threads, Path(folder)), options.quick)
+    if not options.quick:
+        subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmarks_page.py"), "--write"], check=True)
+
+
+def _keep(rows: list[Answer], quick: bool) -> None:
+    """Put the lines in the place of those of the same cases at once: a run that is stopped loses nothing."""
+    if quick:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         print("A shortened run: nothing is recorded.", file=sys.stderr)
         return
-    if options.case:
-        again = {row["case"]: row for row in rows}
-        rows = [again.get(row["case"], row) for row in files.read_json(RESULTS)]
-    files.write_json(RESULTS, rows)
-    print(f"written: {RESULTS.relative_to(ROOT)}", flush=True)
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmarks_page.py"), "--write"], check=True)
+    kept = {row["case"]: row for row in (files.read_json(RESULTS) if RESULTS.is_file() else [])}
+    files.write_json(RESULTS, list((kept | {row["case"]: row for row in rows}).values()))
 
 
 def _options() -> argparse.Namespace:
@@ -142,8 +154,8 @@ def _patching(threads: int) -> Iterator[Case]:
                 "token": 1234,
                 "rival": 4321,
                 "threads": threads,
-                "naive": True,
             },
+            naive=True,
         )
 
 
@@ -156,27 +168,25 @@ def _attribution(threads: int) -> Iterator[Case]:
     sizes = f"{MODEL}, a prompt of {len(prompt)} tokens, an answer of {len(answer)}"
     steps = f"{understand_cases.STEPS} points of the path"
     captum, inseq = "peers/captum_attribution.py", "peers/inseq_attribution.py"
-    for name, goal, what, peer, method in (
-        ("Occlusion, beside Captum", 20.0, "each prompt token replaced in turn", captum, "occlusion"),
-        ("Integrated gradients, beside Captum", 5.0, f"{steps}, the whole answer", captum, "integrated-gradients"),
-        (
-            "Integrated gradients of each answer token, beside Captum",
-            2.0,
-            f"{steps}, each token of the answer alone",
-            captum,
-            "integrated-gradients-each",
-        ),
-        ("Integrated gradients, beside Inseq", 5.0, f"{steps}, the whole answer", inseq, "integrated-gradients"),
+    occlusion, whole, each = "occlusion", "integrated-gradients", "integrated-gradients-each"
+    one = "here the peer reads the answer in one pass, by code of one's own"
+    for name, goal, what, peer, more in (
+        ("Occlusion", 20.0, "each prompt token replaced in turn", captum, {"method": occlusion}),
+        ("Occlusion, in one pass", None, f"as above; {one}", captum, {"method": occlusion, "one_pass": True}),
+        ("Integrated gradients", 5.0, f"{steps}, the whole answer", captum, {"method": whole}),
+        ("Integrated gradients, in one pass", None, f"as above; {one}", captum, {"method": whole, "one_pass": True}),
+        ("Integrated gradients of each answer token", 2.0, f"{steps}", captum, {"method": each}),
+        ("Integrated gradients of each answer token", 2.0, f"{steps}; {INSEQ}", inseq, {"method": each}),
     ):
         yield Case(
-            name,
+            f"{name}, beside {'Captum' if peer == captum else 'Inseq'}",
             goal,
             1e-3,
             f"{sizes}; {what}",
             "ours/attribution.py",
             peer,
             peer_environment.ATTRIBUTION,
-            job | {"method": method},
+            job | more,
         )
 
 
@@ -184,9 +194,10 @@ def _alternate(case: Case, rounds: int, folder: Path) -> Measured:
     """Both sides in turn; who goes first changes from round to round."""
     measured, python = Measured(case), peer_environment.python(case.environment)
     for number in range(rounds):
+        job = case.job | {"naive": True} if number == 0 and case.naive else case.job
         for side in ("ours", "peer") if number % 2 == 0 else ("peer", "ours"):
             if side == "ours":
-                measured.ours.append(child.run(Path(sys.executable), case.ours, case.job, folder))
+                measured.ours.append(child.run(Path(sys.executable), case.ours, job, folder))
             else:
                 measured.peer.append(child.run(python, case.peer, case.job, folder))
         ours, peer = measured.ours[-1], measured.peer[-1]
@@ -199,10 +210,19 @@ def _alternate(case: Case, rounds: int, folder: Path) -> Measured:
     return measured
 
 
-def _numbers(answer: Answer) -> list[float]:
-    """What the side found, in one line: a grid, or the shares of tokens."""
+def _rows(answer: Answer) -> list[list[float]]:
+    """What the side found: a grid; or the shares of the prompt's tokens, a row each answer token or one for all."""
     found = answer["grid"] if "grid" in answer else answer["values"]
-    return [number for row in found for number in row] if isinstance(found[0], list) else list(found)
+    return found if isinstance(found[0], list) else [found]
+
+
+def _alike(case: Case, ours: list[list[float]], peer: list[list[float]]) -> tuple[list[float], list[float]]:
+    """The numbers of both that mean the same."""
+    if "inseq" in case.peer:
+        return ours[0], peer[0]
+    if len(ours) == 1:  # the whole answer: a sum over its tokens
+        return ours[0], [sum(column) for column in zip(*peer, strict=True)]
+    return list(chain.from_iterable(ours)), list(chain.from_iterable(peer))
 
 
 def _speed(measured: Measured) -> Answer:
@@ -212,15 +232,15 @@ def _speed(measured: Measured) -> Answer:
     equal = measured.equal_within <= case.within * max(1.0, measured.largest)
     apart = "" if equal else ", which is not equal"
     notes = [
-        f"{case.what[0].upper()}{case.what[1:]}.",
+        f"{case.what[0].upper()}{case.what[1:]}; {ALL}",
         f"The ratio of each round: {', '.join(f'{ratio:.1f}' for ratio in measured.ratios)}. Largest difference of two "
         f"numbers {measured.equal_within:.2g}, beside a largest number of {measured.largest:.3g}{apart}.",
         f"Peak memory {measured.ours[0]['peak_bytes'] / 1e9:.2f} GB beside {measured.peer[0]['peak_bytes'] / 1e9:.2f}.",
-        *case.notes,
     ]
     naive = measured.ours[0].get("naive_grid")
     if naive:
-        off = max(abs(a - b) for a, b in zip(_numbers(measured.ours[0]), _numbers({"grid": naive}), strict=True))
+        found = zip(*map(chain.from_iterable, (_rows(measured.ours[0]), naive)), strict=True)
+        off = max(abs(a - b) for a, b in found)
         notes.append(f"Beside one plain forward pass for each cell: equal within {off:.2g}.")
     title = {"captum": "Captum", "inseq": "Inseq", "transformer_lens": "TransformerLens"}
     name = next(shown for key, shown in title.items() if key in case.peer)
@@ -295,18 +315,6 @@ def _line(case: str, ours: float, unit: str, goal: str, notes: list[str]) -> Ans
         "notes": notes,
         "tables": [],
     }
-
-
-def _notes(threads: int) -> Sequence[str]:
-    """What holds for every case."""
-    return (
-        f"Every case: float32, {threads} threads, medians of {ALTERNATIONS} alternating rounds, each side in its own "
-        "process each time. The clock starts when the model is open and a small job has been done, and stops at the "
-        "last number. Each peer is called as its documentation calls it, with the fastest of its settings that keeps "
-        "the numbers.",
-        "Share of the machine: 2 operations a weight for each token that has to pass a layer, ÷ seconds ÷ the fastest "
-        "matrix product in float32 measured in the same run.",
-    )
 
 
 if __name__ == "__main__":

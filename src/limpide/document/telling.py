@@ -1,37 +1,38 @@
 """An explanation in sentences: what a person who decides may take from it, and what it does not say.
 
-An explanation is a plain record, explanation.json. Every method in it may be missing; layers, heads and experts are
-counted from 0 there, and from 1 in whatever is written for people. A sentence is said only where its numbers are
-there, and an explanation that does no better than chance says so before all else.
+An explanation is a plain record, explanation.json. Every method in it may be missing. A sentence is said only where its
+numbers are there; an explanation that does no better than chance says so before all else, and one that could not be
+tested says so right after the question.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from limpide.document.inside import added, parts_moved, restored
 from limpide.document.language import Language, language
 from limpide.document.weighed import (
     CLEAR,
     NAMED,
     Explanation,
-    Place,
     ahead_from,
-    best_parts,
-    best_place,
     clip,
+    is_mark,
+    moved_words,
+    named,
     quote,
     share,
+    signed,
     strongest,
     unsettled,
     weights,
 )
 
 FRAME = 0.1  # of all weight: from there on the marks of the template are spoken of
-ALONE = 0.5  # of the answer restored: from there on one head or expert is said to do it
-FAINT = 0.5  # logits between the two runs, below which shares of their difference say little
 SHORT = 8  # tokens of an answer whose probability is given as a whole
 GAP = 0.05  # of the total: a completeness gap beyond it is told
-SAME = 0.1  # nats by which two likelihoods differ without a word
+SAME = 0.1  # nats by which two likelihoods, or two weights of a word, differ without a word
+FEWEST = 5  # words below which no order of them can be shown to be better than chance
 VERDICTS = ("better than chance", "no better than chance", "insufficient evidence")
 
 
@@ -46,9 +47,16 @@ def findings(explanation: Explanation, code: str) -> list[list[str]]:
     spoken = language(code)
     verdict = (explanation.get("methods", {}).get("faithfulness") or {}).get("verdict")
     test = list(tested(explanation, spoken))
-    told = [asked, rests_on, decided, restored, added, taught]
-    said = [list(tell(explanation, spoken)) for tell in told]
-    ordered = [test, *said] if verdict == "no better than chance" else [*said, test]
+    question, words = list(asked(explanation, spoken)), list(rests_on(explanation, spoken))
+    network = [list(tell(explanation, spoken)) for tell in (decided, restored, added)]
+    first = next((sentences for sentences in network if sentences), None)
+    if first and len(explanation["question"].get("answer_tokens", ())) > 1:
+        first.insert(0, chosen(explanation["question"]["decision"], spoken))
+    rest = [words, *network, list(taught(explanation, spoken))]
+    if verdict == "no better than chance":
+        ordered = [test, question, *rest]
+    else:
+        ordered = [question, test, *rest] if verdict == "insufficient evidence" else [question, *rest, test]
     return [sentences for sentences in ordered if sentences]
 
 
@@ -56,9 +64,9 @@ def changes(comparison: Explanation, code: str) -> list[str]:
     """What differs between two explanations of one question, in sentences."""
     spoken = language(code)
     before, after = comparison["before"], comparison["after"]
-    said = [*_chance(before, after, spoken), *_answers(before, after, spoken), *_words(before, after, spoken)]
-    said += [*_layers(before, after, spoken)]
-    return said or [spoken.say("explain.changes.none")]
+    said = [*_answers(before, after, spoken), *_words(before, after, spoken), *_layers(before, after, spoken)]
+    said += parts_moved((comparison.get("changes") or {}).get("parts") or (), spoken)
+    return [*verdicts(comparison, spoken), *(said or [spoken.say("explain.changes.none")])]
 
 
 # ------------------------------------------------------------------------------------------------- the question
@@ -82,6 +90,13 @@ def asked(explanation: Explanation, spoken: Language) -> Iterator[str]:
         yield spoken.say("explain.likely" if whole else "explain.likely.each", probability=probability)
 
 
+def chosen(decision: Mapping[str, Any], spoken: Language) -> str:
+    """Which token of the answer layers, places and parts are explained for, and against which."""
+    key = f"explain.note.chosen.{decision['chosen']}"
+    names = {name: quote(decision[name], spoken) for name in ("token", "rival")}
+    return spoken.say(key if spoken.has(key) else "explain.note.chosen.given", **names)
+
+
 def _odds(odds: float, texts: Mapping[str, str], spoken: Language) -> str:
     times = math.exp(min(abs(odds), math.log(1e6)))
     if times < 1.05:
@@ -103,15 +118,17 @@ def rests_on(explanation: Explanation, spoken: Language) -> Iterator[str]:
         yield spoken.say("explain.rests.unsettled", **ends)
     failed = (explanation["methods"].get("faithfulness") or {}).get("verdict") == "no better than chance"
     for sign, key in ((1, "claimed" if failed or unsettled(explanation) else "for"), (-1, "against")):
-        named = strongest(found, sign)
-        if named:
-            each = [spoken.say("explain.with", what=quote(w.text, spoken), of=share(w.share, spoken)) for w in named]
-            yield spoken.say(f"explain.rests.{key}", len(named), words=spoken.join(each))
+        top = strongest(found, sign)
+        if top:
+            each = [named(w, spoken, signed(w, spoken)) for w in top]
+            yield spoken.say(f"explain.rests.{key}", len(top), words=spoken.join(each))
         elif sign > 0:
             yield spoken.say("explain.rests.none", len(found))
     frame = sum(w.share for w in found if w.part == "frame")
-    if frame >= FRAME:
-        yield spoken.say("explain.rests.frame", of=share(frame, spoken))
+    marks = sum(w.share for w in found if w.part != "frame" and is_mark(w.text))
+    for key, of in (("marks", marks), ("frame", frame)):
+        if of >= FRAME:
+            yield spoken.say(f"explain.rests.{key}", of=share(of, spoken))
 
 
 # ----------------------------------------------------------------------------------------------------- the layers
@@ -125,7 +142,12 @@ def decided(explanation: Explanation, spoken: Language) -> Iterator[str]:
     token, rival = quote(lens["token"], spoken), quote(lens["rival"], spoken)
     first, last = lens.get("first_lead"), len(lens["probability"]["token"]) - 1
     if first is None:
-        yield spoken.say("explain.lens.never", token=token)
+        last_top = (lens.get("top") or [()])[-1]
+        if last_top and last_top[0]["text"] != lens["token"]:
+            other = {"other": quote(last_top[0]["text"], spoken), "p": spoken.percent(last_top[0]["probability"])}
+            yield spoken.say("explain.lens.never.other", token=token, **other)
+        else:
+            yield spoken.say("explain.lens.never", token=token)
         ahead = ahead_from(lens)
         if ahead:
             yield spoken.say("explain.lens.ahead", token=token, rival=rival, layer=ahead, layers=last)
@@ -141,93 +163,6 @@ def decided(explanation: Explanation, spoken: Language) -> Iterator[str]:
         "q": spoken.percent(lens["probability"]["rival"][-1]),
     }
     yield spoken.say("explain.lens.sure", token=token, rival=rival, **ends)
-
-
-# ---------------------------------------------------------------------------------------------- inside the network
-
-
-def restored(explanation: Explanation, spoken: Language) -> Iterator[str]:
-    found = explanation.get("methods", {}).get("patching")
-    if not found:
-        return
-    yield _twin(found, explanation["question"], spoken)
-    if abs(found["clean"] - found["corrupted"]) < FAINT:
-        yield spoken.say("explain.patching.faint")
-        return
-    places = [place for site in ("attention", "mlp") if (place := best_place(found, site)) and place.effect >= CLEAR]
-    if places:
-        yield spoken.say("explain.patching.restores", places=spoken.list(_place(place, spoken) for place in places))
-    for kind in ("heads", "experts"):
-        yield from _alone(best_parts(found, kind), kind, spoken)
-
-
-def _twin(found: Mapping[str, Any], question: Mapping[str, Any], spoken: Language) -> str:
-    twin, decision = found["twin"], question["decision"]
-    ends = {key: spoken.number(found[key], 1, sign=True) for key in ("clean", "corrupted")}
-    names = {key: quote(decision[key], spoken) for key in ("token", "rival")}
-    swaps = twin.get("swaps") or ()
-    if not swaps:
-        return spoken.say("explain.twin.noise" if twin.get("how") == "noise" else "explain.twin.other", **ends, **names)
-    pairs = [
-        spoken.say("explain.swap", old=quote(s["from"], spoken), new=quote(s["to"], spoken)) for s in swaps[:NAMED]
-    ]
-    return spoken.say("explain.twin.swap", swaps=spoken.join(pairs), **ends, **names)
-
-
-def _place(place: Place, spoken: Language) -> str:
-    key = "explain.place.stack" if place.stack else "explain.place"
-    values = {"site": spoken.name("explain.site", place.site), "stack": spoken.name("explain.stack", place.stack)}
-    of, text = spoken.percent(place.effect, 0), quote(place.text, spoken)
-    return spoken.say(key, layer=place.layer + 1, text=text, of=of, **values)
-
-
-def _alone(found: Sequence[tuple[int, int, float]], kind: str, spoken: Language) -> Iterator[str]:
-    """Whether one head or expert does it, or several together."""
-    top = [cell for cell in found[:NAMED] if cell[2] >= CLEAR]
-    if not found:
-        return
-    if not top:
-        yield spoken.say(f"explain.{kind}.none")
-        return
-    each = [
-        spoken.say(f"explain.{kind}.one", layer=layer + 1, index=index + 1, of=spoken.percent(effect, 0))
-        for layer, index, effect in top
-    ]
-    if top[0][2] >= ALONE:
-        yield spoken.say(f"explain.{kind}.alone", what=each[0])
-    else:
-        yield spoken.say(f"explain.{kind}.several", what=spoken.list(each))
-
-
-def added(explanation: Explanation, spoken: Language) -> Iterator[str]:
-    """The parts that push most for the answer, and against it."""
-    found = explanation.get("methods", {}).get("parts")
-    if not found:
-        return
-    decision = explanation["question"]["decision"]
-    for sign, key in ((1, "for"), (-1, "against")):
-        top = [p for p in found.get("parts", ()) if sign * p["value"] > 0 and p["kind"] != "others"][:NAMED]
-        each = [f"{part_name(p, spoken)} ({spoken.number(p['value'], 2, sign=True)})" for p in top]
-        if each:
-            token, rival = (quote(decision[name], spoken) for name in ("token", "rival"))
-            total = spoken.number(found["difference"], 2, sign=True)
-            yield spoken.say(f"explain.parts.{key}", parts=spoken.list(each), total=total, token=token, rival=rival)
-    routing = found.get("routing")
-    if routing:
-        last = routing[-1]
-        experts = spoken.join(spoken.say("explain.expert", index=e + 1) for e in last["experts"])
-        yield spoken.say("explain.routing", layer=last["layer"] + 1, experts=experts)
-
-
-def part_name(part: Mapping[str, Any], spoken: Language) -> str:
-    """'head 5 of layer 14', whatever the record calls it."""
-    kind, layer, index = part.get("kind", ""), part.get("layer"), part.get("index")
-    if kind == "others":
-        return spoken.say("explain.part.others", parts=part.get("parts", 0))
-    if not spoken.has(f"explain.part.{kind}") or (layer is None and kind not in ("embedding", "bias")):
-        return str(part.get("name", kind))
-    numbers = {"layer": "" if layer is None else layer + 1, "index": "" if index is None else index + 1}
-    return spoken.say(f"explain.part.{kind}", **numbers)
 
 
 # ------------------------------------------------------------------------------------------- examples and the test
@@ -262,7 +197,9 @@ def tested(explanation: Explanation, spoken: Language) -> Iterator[str]:
         return
     verdict = found.get("verdict")
     loss = found.get("comprehensiveness") or {}
-    if verdict in VERDICTS:
+    if verdict == "insufficient evidence":
+        yield _too_little(found, spoken)
+    elif verdict in VERDICTS:
         yield spoken.say(f"explain.tested.{verdict}")
     if verdict == "better than chance" and loss.get("value") is not None and loss.get("random") is not None:
         ends = {key: spoken.value(loss[key], "nats", beside=(loss["value"],)) for key in ("value", "random")}
@@ -273,6 +210,16 @@ def tested(explanation: Explanation, spoken: Language) -> Iterator[str]:
         yield said
     if (found.get("sanity") or {}).get("verdict") == "does not depend on the weights":
         yield spoken.say("explain.sanity.bad")
+
+
+def _too_little(found: Mapping[str, Any], spoken: Language) -> str:
+    """Why the test settles nothing, and what would: a longer prompt, and more random orders where there are so many."""
+    said, n, p = spoken.say("explain.tested.insufficient evidence"), found.get("n"), found.get("p_value")
+    if n is None:
+        return said
+    key = "few" if n < FEWEST else "close"
+    chance = "–" if p is None else spoken.significant(p, 2)
+    return f"{said} {spoken.say(f'explain.tested.{key}', n, p=chance, orders=found.get('random_orders') or 0)}"
 
 
 def not_said(explanation: Explanation, code: str) -> list[str]:
@@ -299,10 +246,14 @@ def not_said(explanation: Explanation, code: str) -> list[str]:
 # -------------------------------------------------------------------------------------------------- two explanations
 
 
-def _chance(before: Explanation, after: Explanation, spoken: Language) -> Iterator[str]:
-    for side, key in ((before, "before"), (after, "after")):
-        if side.get("methods", {}).get("faithfulness", {}).get("verdict") == "no better than chance":
-            yield spoken.say(f"explain.changes.chance.{key}")
+def verdicts(comparison: Explanation, spoken: Language) -> list[str]:
+    """What the tests of both explanations say; nothing where neither was tested."""
+    sides = ("before", "after")
+    found = [(comparison[side].get("methods", {}).get("faithfulness") or {}).get("verdict") for side in sides]
+    if found[0] == found[1] and found[0] in VERDICTS:
+        return [spoken.say(f"explain.changes.verdict.both.{found[0]}")]
+    pairs = [(side, verdict) for side, verdict in zip(sides, found, strict=True) if verdict in VERDICTS]
+    return [spoken.say(f"explain.changes.verdict.{side}.{verdict}") for side, verdict in pairs]
 
 
 def _answers(before: Explanation, after: Explanation, spoken: Language) -> Iterator[str]:
@@ -322,19 +273,22 @@ def _answers(before: Explanation, after: Explanation, spoken: Language) -> Itera
 
 
 def _words(before: Explanation, after: Explanation, spoken: Language) -> Iterator[str]:
-    """Which words the answer rests on more or less than before, by their share of all weight, signs kept."""
-    sides = [{}, {}]  # type: list[dict[tuple[int, str], float]]
-    for found, side in ((before, sides[0]), (after, sides[1])):
-        named = [w for w in weights(found) if w.part != "frame"]
-        side.update({(k, w.text): math.copysign(w.share, w.value) for k, w in enumerate(named)})
-    shared = [key for key in sides[1] if key in sides[0]]
-    moved = sorted(shared, key=lambda key: -abs(sides[1][key] - sides[0][key]))[:NAMED]
-    for key in moved:
-        old, new = sides[0][key], sides[1][key]
-        if abs(new - old) >= CLEAR:
-            ends = {"before": share(old, spoken), "after": share(new, spoken)}
-            which = "more" if new > old else "less"
-            yield spoken.say(f"explain.changes.word.{which}", word=quote(key[1], spoken), **ends)
+    """The words that weigh more or less than before, in nats: shares of two different totals cannot be compared."""
+    moved = moved_words(before, after)
+    largest = max((sum(map(abs, side)) for side in zip(*((old, w.value) for w, old in moved), strict=True)), default=0)
+    for word, old in moved[:NAMED]:
+        if abs(word.value - old) >= max(SAME, CLEAR * largest):
+            values = {"before": old, "after": word.value}
+            ends = {side: spoken.difference(value, "nats", beside=(1.0,)) for side, value in values.items()}
+            yield spoken.say(f"explain.changes.word.{_way(old, word.value)}", word=named(word, spoken), **ends)
+
+
+def _way(old: float, new: float) -> str:
+    """How the weight of a word moved. One within `SAME` of zero has no sign of its own."""
+    if min(abs(old), abs(new)) >= SAME and old * new < 0:
+        return "now_for" if new > 0 else "now_against"
+    side = "for" if max(old, new, key=abs) > 0 else "against"
+    return f"{'no' if abs(new) < SAME else 'more' if abs(new) > abs(old) else 'less'}.{side}"
 
 
 def _layers(before: Explanation, after: Explanation, spoken: Language) -> Iterator[str]:

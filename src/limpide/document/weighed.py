@@ -1,5 +1,8 @@
 """What stands out in an explanation: words, layers, places and parts; and how its texts are quoted in a sentence."""
 
+import math
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +18,14 @@ WIDE_GAP = 0.5  # of the total: a completeness gap beyond it leaves the weights 
 
 @dataclass(frozen=True)
 class Weight:
-    """What a word of the prompt adds to the score. share: of the sum of all absolute values."""
+    """What a word of the prompt adds to the score. share: of the sum of all absolute values. nth: which of several
+    equal words it is, from 1; 0 where it stands there once."""
 
     text: str
     part: str
     value: float
     share: float
+    nth: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,20 +47,32 @@ def weights(explanation: Explanation) -> list[Weight]:
         return []
     pairs = list(zip(explanation["question"].get("words", ()), found.get("words") or (), strict=False))
     total = sum(abs(value) for _, value in pairs if value is not None) or 1.0
-    return [Weight(word["text"], word["part"], v or 0.0, abs(v or 0.0) / total) for word, v in pairs]
+    of_all = Counter((word["text"], word["part"] == "frame") for word, _ in pairs)
+    so_far, made = Counter[tuple[str, bool]](), []
+    for word, v in pairs:
+        kind = (word["text"], word["part"] == "frame")
+        so_far[kind] += 1
+        nth = so_far[kind] if of_all[kind] > 1 and not kind[1] else 0
+        made.append(Weight(word["text"], word["part"], v or 0.0, abs(v or 0.0) / total, nth))
+    return made
 
 
 def strongest(found: Iterable[Weight], sign: int) -> list[Weight]:
-    """The words that weigh most for (1) or against (-1) the answer, the template's marks left out.
+    """The words that weigh most for (1) or against (-1) the answer, punctuation and the template's marks left out."""
+    kept = [w for w in found if w.part != "frame" and sign * w.value > 0 and w.share >= CLEAR and not is_mark(w.text)]
+    return sorted(kept, key=lambda w: -w.share)[:NAMED]
 
-    A word that stands there several times on one side is named once, with what it weighs altogether.
-    """
-    merged: dict[str, Weight] = {}
-    for one in found:
-        if one.part != "frame" and sign * one.value > 0:
-            before = merged.get(one.text, Weight(one.text, one.part, 0.0, 0.0))
-            merged[one.text] = Weight(one.text, one.part, before.value + one.value, before.share + one.share)
-    return sorted((w for w in merged.values() if w.share >= CLEAR), key=lambda w: -w.share)[:NAMED]
+
+def is_mark(text: str) -> bool:
+    """Whether a word is made of punctuation alone; '+' and '=' are symbols, not punctuation."""
+    return all(unicodedata.category(c)[0] in "PZC" for c in text)
+
+
+def moved_words(before: Explanation, after: Explanation) -> list[tuple[Weight, float]]:
+    """(the word after, its value before) of the words that stand in both prompts, what moved most first."""
+    sides = [[w for w in weights(side) if w.part != "frame"] for side in (before, after)]
+    pairs = [(new, old.value) for old, new in zip(*sides, strict=False) if old.text == new.text]
+    return sorted(pairs, key=lambda pair: -abs(pair[0].value - pair[1]))
 
 
 def unsettled(explanation: Explanation) -> bool:
@@ -119,6 +136,31 @@ def visible(token: str) -> str:
 
 def quote(text: str, spoken: Language) -> str:
     return spoken.say("explain.quote", text=clip(visible(text), 40))
+
+
+def named(word: Weight, spoken: Language, *beside: str) -> str:
+    """'“tired” (2nd, 12%)': which of several equal words it is and what is beside it, in one pair of brackets."""
+    inside = ", ".join([*([ordinal(word.nth, spoken)] if word.nth else []), *beside])
+    return spoken.say("explain.with", what=quote(word.text, spoken), of=inside) if inside else quote(word.text, spoken)
+
+
+def written(word: Weight, spoken: Language) -> str:
+    """A word as it stands in a table: 'tired (2nd)' where several are equal."""
+    text = visible(word.text)
+    return spoken.say("explain.with", what=text, of=ordinal(word.nth, spoken)) if word.nth else text
+
+
+def ordinal(nth: int, spoken: Language) -> str:
+    """1st, 2nd, 3rd, 4th … 11th … 21st; 1er, 2e …"""
+    last = 0 if nth % 100 in (11, 12, 13) else nth % 10
+    key = "first" if nth == 1 else str(last) if last in (1, 2, 3) else "other"
+    return spoken.say(f"explain.nth.{key}", nth=nth)
+
+
+def signed(word: Weight, spoken: Language) -> str:
+    """The share of a word with its sign: +12% for the answer, −12% against it."""
+    mark = "+" if word.value > 0 and word.share else ""
+    return mark + share(math.copysign(word.share, word.value), spoken)
 
 
 def share(value: float, spoken: Language) -> str:

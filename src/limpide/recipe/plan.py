@@ -85,7 +85,7 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
         maker.audit(suite, "result", model=MERGED)
     if recipe.understand is not None:
         audits = {suite: f"audit-result-{suite}" for suite in ("domain", "bias") if suite in suites}
-        inputs = {"data": "data", **audits}
+        inputs = {**exported, **audits}
         maker.add("understand", "understand.cases", recipe.understand, inputs=inputs, model=MERGED, label="result")
     if "domain" in suites and any(f.startswith("gguf:") for f in recipe.optimise.formats):
         served = catalogue.find("audit.served")

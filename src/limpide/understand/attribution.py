@@ -86,6 +86,17 @@ def explain(
     an answer is held against another. seed: of the sample that occlusion computes again the plain way.
     Raises UsageError when no token can be explained, ModelError when gradients are not numbers.
     """
+    places = require(model, question, settings)
+    progress = progress or Quiet()
+    if settings.method == "occlusion":
+        return _occlusion(model, question, places, settings, progress, seed)
+    if settings.method == "gradient-x-input":
+        return _gradient_x_input(model, question, places, settings)
+    return _integrated(model, question, places, settings, progress)
+
+
+def require(model: "Model", question: "Question", settings: AttributionSettings) -> list[int]:
+    """Places of the tokens to explain. Raises UsageError where there is none."""
     places = explained(model, question)
     if not places:
         raise UsageError(
@@ -94,12 +105,7 @@ def explain(
             expected="a text with at least one word that is not a mask or part of the template",
             remedy="write more of the prompt, or look inside the model with: --method lens",
         )
-    progress = progress or Quiet()
-    if settings.method == "occlusion":
-        return _occlusion(model, question, places, settings, progress, seed)
-    if settings.method == "gradient-x-input":
-        return _gradient_x_input(model, question, places, settings)
-    return _integrated(model, question, places, settings, progress)
+    return places
 
 
 def explained(model: "Model", question: "Question") -> list[int]:

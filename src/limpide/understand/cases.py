@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from limpide.core import files
-from limpide.core.errors import UsageError
+from limpide.core.errors import LimpideError
 from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress, Quiet
 from limpide.data.examples import Message, load_examples
@@ -37,7 +37,8 @@ class CasesSettings(Settings):
 def run(subject: Subject, settings: CasesSettings, progress: Progress) -> Result:
     """Write explanations.json: a list of explanations, each with its `case`.
 
-    inputs: 'data', and of the audits of this model 'domain' and 'bias', those that there are. A case that cannot be
+    inputs: 'data', 'adapt' where there was a training, and of the audits of this model 'domain' and 'bias', those that
+    there are. A case that cannot be
     explained is told with its reason; it stops nothing.
     """
     model = opened(subject, progress)
@@ -48,7 +49,7 @@ def run(subject: Subject, settings: CasesSettings, progress: Progress) -> Result
         for case, asked in wanted:
             try:
                 explained.append(_explained(model, case, asked, settings, subject))
-            except UsageError as error:
+            except LimpideError as error:
                 skipped.append(f"{case['kind']} {case['id']} is not explained: {error.what}")
             task.advance()
     files.write_json(subject.out / EXPLANATIONS, explained)
@@ -58,20 +59,18 @@ def run(subject: Subject, settings: CasesSettings, progress: Progress) -> Result
 def _explained(
     model: Model, case: dict[str, Any], asked: ExplainSettings, settings: CasesSettings, subject: Subject
 ) -> dict[str, Any]:
-    """One explanation. A method that cannot answer this case is told in it, as for a method nobody named."""
-    found: dict[str, Any] = {}
-    question = question_of(model, asked)
-    alone = asked.model_copy(update={"methods": settings.methods})
-    try:
-        found = explain(model, question, alone, Quiet(), title=subject.label, seed=subject.seed).record
-    except UsageError as error:
-        rest = tuple(name for name in settings.methods if name != "patching")
-        if not rest or rest == settings.methods:
-            raise
-        alone = asked.model_copy(update={"methods": rest})
-        found = explain(model, question, alone, Quiet(), title=subject.label, seed=subject.seed).record
-        found["not_run"]["patching"] = error.what
-    return {**found, "case": case}
+    """One explanation; of several methods, one that cannot answer this case is told in it."""
+    asked = asked.model_copy(update={"methods": settings.methods})
+    found = explain(
+        model,
+        question_of(model, asked),
+        asked,
+        Quiet(),
+        title=subject.label,
+        seed=subject.seed,
+        adapter=subject.inputs.get("adapt"),
+    )
+    return {**found.record, "case": case}
 
 
 Case = tuple[dict[str, Any], ExplainSettings]

@@ -5,7 +5,7 @@ from typing import Any
 
 from limpide.core.operation import Subject
 from limpide.core.progress import Progress
-from limpide.understand.explain import Explained, ExplainSettings, explain, of_adapter, opened, question_of
+from limpide.understand.explain import Explained, ExplainSettings, explain, opened, options, question_of
 
 Explanation = Mapping[str, Any]
 PARTS = 20  # heads and MLPs listed, those that changed most first
@@ -15,25 +15,32 @@ def compare(before: Subject, after: Subject, settings: ExplainSettings, progress
     """Explain both on the same prompt, the same answer and, where their vocabularies are one, the same decision.
 
     Without an answer given, it is the one that the model after gives. One model is in memory at a time.
-    Returns {"version": 1, "kind": "comparison", "before", "after", "changes"}. Raises what `explain` raises.
+    Returns {"version", "kind": "comparison", "before", "after", "settings", "changes"}. Raises what `explain` raises,
+    but no method need answer for the model before: a base has no training to look at.
     """
     model = opened(after, progress)
     vocabulary, like = model.tokenizer.get_vocab(), question_of(model, settings)
-    second = explain(model, like, of_adapter(settings, after), progress, title=after.label, seed=after.seed)
+    second = explain(model, like, settings, progress, **_named(after))
     model = opened(before, progress)
     same = model.tokenizer.get_vocab() == vocabulary
     answered = settings if same else settings.model_copy(update={"answer": like.answer, "at": None})
     question = question_of(model, answered, like if same else None)
-    first = explain(model, question, of_adapter(settings, before), progress, title=before.label, seed=before.seed)
+    first = explain(model, question, settings, progress, **_named(before), may_be_empty=True)
     record = {
         "version": 1,
         "kind": "comparison",
         "before": first.record,
         "after": second.record,
+        "settings": options(settings),
         "changes": changes(first.record, second.record),
     }
-    seconds = {name: round(took + second.seconds.get(name, 0.0), 1) for name, took in first.seconds.items()}
+    took = [side.seconds for side in (first, second)]
+    seconds = {name: round(sum(side.get(name, 0.0) for side in took), 1) for name in took[0] | took[1]}
     return Explained(record, seconds)
+
+
+def _named(subject: Subject) -> dict[str, Any]:
+    return {"title": subject.label, "seed": subject.seed, "adapter": subject.inputs.get("adapter")}
 
 
 def changes(before: Explanation, after: Explanation) -> dict[str, Any]:

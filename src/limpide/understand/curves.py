@@ -1,17 +1,17 @@
 """What an answer loses when words of its prompt are taken away in an order, and what a few words alone give back.
 
-A word is taken away by writing, over each of its tokens, the one that occlusion writes. Removing and adding look at the
-same prompts from two ends: the words that an order keeps until the end are those that its reverse takes first. Random
-orders therefore come in pairs, an order and its reverse, and every prompt scored serves both.
+A word is taken away by taking its tokens out of the text. Occlusion writes a neutral token over them instead: if the
+test did the same, its first step would be the explanation itself. Removing and adding look at the same prompts from two
+ends: the words that an order keeps until the end are those its reverse takes first. Random orders therefore come in
+pairs, an order and its reverse, and every prompt scored serves both.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from limpide.core.progress import Progress
@@ -23,6 +23,7 @@ from limpide.understand.attribution import explained, neutral_token
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
+    from limpide.models.row import Row
     from limpide.understand.question import Question
 
 Floats = NDArray[np.float64]
@@ -76,9 +77,10 @@ def rationales(words: int) -> list[int]:
 
 
 def counts(words: int, points: int) -> tuple[int, ...]:
-    """Where the curves are computed: evenly spaced, at most `points` steps, and at the sizes of the rationales."""
+    """Where the curves are computed: evenly spaced, in about `points` steps, at the sizes of the rationales, and at as
+    many words from the other end, so that an order and its reverse look at the same prompts."""
     even = np.linspace(0, words, min(points, words) + 1).round().astype(int).tolist()
-    return tuple(sorted({*even, *rationales(words)}))
+    return tuple(sorted({end for n in (*even, *rationales(words)) for end in (n, words - n)}))
 
 
 def removable(model: "Model", question: "Question") -> list[int]:
@@ -120,17 +122,30 @@ def answer_values(
     No sample is computed again the plain way: a prompt of which little is left is so unlike a text that float32 itself
     is unsure of it, by some thousandths of a nat.
     """
-    token, own = neutral_token(model), question.row
-    places = [{place for word in words for place in question.words[word].tokens} for words in gone]
-    ids = [tuple(token if k in away else id for k, id in enumerate(own.ids)) for away in places]
-    rows = [(own, 1)] + [(row, -1) for row in (question.against_row,) if row is not None]
+    rows = [(question.row, 1)] + [(row, -1) for row in (question.against_row,) if row is not None]
+    away = [{place for word in words for place in question.words[word].tokens} for words in gone]
     if model.kind == "decoder":  # both answers in one tree: they share the prompts they follow
-        prompts = [one[: own.read[0] + 1] for one in ids]
+        prompts = [_without(model, question.row.ids[: question.row.read[0] + 1], places) for places in away]
         requests = [Request(str(k), prompt, row.targets) for row, _ in rows for k, prompt in enumerate(prompts)]
         scores = score_with(model, requests, Options(sample=0), progress).scores
         found = np.array([score.log_likelihood for score in scores]).reshape(len(rows), len(gone))
     else:
-        embeddings = torch.stack([embed(model, one) for one in ids])
-        found = np.stack([nats(model, row, embeddings).sum(1).double().numpy() for row, _ in rows])
+        found = np.array([_one_by_one(model, row, away) for row, _ in rows])
     values = np.array([sign for _, sign in rows]) @ found
     return dict(zip(gone, values.tolist(), strict=True))
+
+
+def _without(model: "Model", ids: Sequence[int], away: Collection[int]) -> tuple[int, ...]:
+    """The neutral token stands where nothing is left to read."""
+    return tuple(id for place, id in enumerate(ids) if place not in away) or (neutral_token(model),)
+
+
+def _one_by_one(model: "Model", row: "Row", away: Sequence[Collection[int]]) -> list[float]:
+    """Nats of the answer in a row without each set of places, of an encoder or encoder–decoder."""
+    found = []
+    for places in away:
+        ids = _without(model, row.ids, places)
+        read = row.read if row.written else tuple(k - sum(gone < k for gone in places) for k in row.read)
+        shorter = replace(row, ids=ids, read=read)
+        found.append(float(nats(model, shorter, embed(model, ids)[None]).sum()))
+    return found

@@ -1,4 +1,9 @@
-"""Why a model gave this answer: one question, several methods, and a test of whether what they say is true."""
+"""Why a model gave this answer: one question, several methods, and a test of whether what they say is true.
+
+In explanation.json everything counts from 0: tokens of the answer, places, layers (a layer is a block of the network),
+heads and experts. Where a method looks between the blocks, as the lens does, index k is the stream after k blocks: 0 is
+the embeddings, and `first_lead: k` means after k blocks, that is, from layer k − 1 on. Pages count from 1.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from limpide.core import files
-from limpide.core.errors import UsageError
+from limpide.core.errors import LimpideError, UsageError
 from limpide.core.operation import Operation, Result, Settings, Subject
-from limpide.core.progress import Progress, Quiet
+from limpide.core.progress import Progress
 from limpide.data.examples import Message
-from limpide.understand.methods import METHODS, MethodName, chosen
+from limpide.understand.methods import METHODS, NAMES, MethodName, chosen
 from limpide.understand.settings import (
     AttributionSettings,
     FaithfulnessSettings,
@@ -32,9 +38,7 @@ if TYPE_CHECKING:
 
 EXPLANATION = "explanation.json"
 USUAL: tuple[MethodName, ...] = ("attribution", "lens", "parts", "faithfulness")  # seconds on a small model
-OCCLUDED = 128  # tokens of a prompt up to which occlusion is computed too, to be agreed with
 WHOLE = ("F32", "F16", "BF16")  # GGUF types that are not quantised
-FEW_POINTS = 64  # of integrated gradients where they are only held beside another method
 
 
 class HowExplained(Settings):
@@ -73,7 +77,11 @@ class ExplainSettings(HowExplained):
 
 @dataclass
 class Explained:
-    """record: explanation.json. seconds: what each method took; no part of the record, which is the same each time."""
+    """record: explanation.json. seconds: what each method took; no part of the record, which is the same each time.
+
+    Its question's `raw`, `settings` ({dotted option: value} of what differs from its default) and `seed` are all that
+    asks the same again. `warnings`: [{"en", "fr"}].
+    """
 
     record: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -82,15 +90,17 @@ class Explained:
 def run(subject: Subject, settings: ExplainSettings, progress: Progress) -> Result:
     """Write explanation.json. inputs 'adapter': a `peft` folder on top of the model.
 
-    Raises ModelError, UsageError for a question that cannot be asked, or a method that was named and cannot answer
-    it; a usual method that cannot is told under 'not_run', with the reason.
+    Raises ModelError, UsageError for a question that cannot be asked, or that no method can answer; a method that
+    cannot, where others can, is told under 'not_run', with the reason.
     """
-    model, settings = opened(subject, progress), of_adapter(settings, subject)
-    found = explain(model, question_of(model, settings), settings, progress, title=subject.label, seed=subject.seed)
+    model = opened(subject, progress)
+    question = question_of(model, settings)
+    adapter = subject.inputs.get("adapter")
+    found = explain(model, question, settings, progress, title=subject.label, seed=subject.seed, adapter=adapter)
     files.write_json(subject.out / EXPLANATION, found.record)
     facts = {name: found.record[name] for name in ("model", "not_run")}
     facts |= {"answer": found.record["question"]["answer"], "seconds": found.seconds}
-    return Result(facts=facts, warnings=tuple(found.record["warnings"]))
+    return Result(facts=facts, warnings=tuple(warning["en"] for warning in found.record["warnings"]))
 
 
 def opened(subject: Subject, progress: Progress) -> Model:
@@ -101,9 +111,8 @@ def opened(subject: Subject, progress: Progress) -> Model:
         return open_model(subject.the_model(), adapter=subject.inputs.get("adapter"))
 
 
-def of_adapter(settings: ExplainSettings, subject: Subject) -> ExplainSettings:
-    """The settings, whose training is that of the subject's adapter unless another is named."""
-    adapter = subject.inputs.get("adapter")
+def of_adapter(settings: ExplainSettings, adapter: Path | None) -> ExplainSettings:
+    """The settings, whose training is that of the adapter opened unless another is named."""
     if adapter is None or settings.influence.adapter is not None:
         return settings
     return settings.model_copy(update={"influence": settings.influence.model_copy(update={"adapter": adapter})})
@@ -124,26 +133,53 @@ def question_of(model: Model, settings: ExplainSettings, like: Question | None =
     return ask(model, settings.prompt, **given)
 
 
-def explain(
-    model: Model, question: Question, settings: ExplainSettings, progress: Progress, *, title: str, seed: int = 0
-) -> Explained:
-    """Each method on one question. Raises what a method that was named raises."""
-    from limpide.models.families.registry import blocks
+def options(settings: HowExplained) -> dict[str, Any]:
+    """{dotted option: value} of each option of a method that is not its default, as plain JSON."""
+    given = {name: getattr(settings, name).model_dump(mode="json", exclude_defaults=True) for name in NAMES}
+    return {f"{name}.{option}": value for name, own in given.items() for option, value in own.items()}
 
+
+def explain(
+    model: Model,
+    question: Question,
+    settings: ExplainSettings,
+    progress: Progress,
+    *,
+    title: str,
+    seed: int = 0,
+    adapter: Path | None = None,
+    may_be_empty: bool = False,
+) -> Explained:
+    """Each method on one question. A method that cannot answer it stands under 'not_run' with the reason.
+
+    adapter: what was put on the model, whose training influence looks at. Raises, unless the explanation may be empty,
+    what the first method raised where none can answer; before anything is computed, as far as that can be known.
+    """
+    from limpide.models.families.registry import blocks
+    from limpide.understand import cost
+
+    settings, named = of_adapter(settings, adapter), settings
+    unable = _unable(model, question, settings)
+    able = tuple(name for name in settings.wanted if name not in unable)
+    if able:
+        cost.tell(model, question, settings.model_copy(update={"methods": able}), progress)
+    elif not may_be_empty:
+        raise next(iter(unable.values()))
     found: dict[str, Any] = {}
-    not_run: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    for name in settings.wanted:
+    for name, error in unable.items():
+        progress.say(f"{name}: not run. {error.what}")
+    for name in able:
         started = time.monotonic()
         try:
             found[name] = _answer(name, model, question, settings, found, progress, seed)
-        except UsageError as error:
-            if settings.methods:
-                raise
-            not_run[name] = " ".join(filter(None, (error.what, error.remedy and f"To do: {error.remedy}.")))
+        except LimpideError as error:
+            unable[name] = error
             progress.say(f"{name}: not run. {error.what}")
             continue
         seconds[name] = round(time.monotonic() - started, 1)
+    if not found and not may_be_empty:
+        raise next(iter(unable.values()))
     record = {
         "version": 1,
         "model": {
@@ -155,13 +191,31 @@ def explain(
             "layers": len(blocks(model.network, model.family)),
         },
         "question": question.record(model),
+        "settings": options(named),
         "methods": {name: answer.record() for name, answer in found.items()},
-        "not_run": not_run,
-        "warnings": list(_warnings(model, question)),
+        "not_run": {name: _reason(unable[name]) for name in settings.wanted if name in unable},
+        "warnings": list(_warnings(model, question, settings, found)),
         "seed": seed,
         "versions": _versions(),
     }
     return Explained(record, seconds)
+
+
+def _unable(model: Model, question: Question, settings: ExplainSettings) -> dict[MethodName, LimpideError]:
+    """Methods that say at once that they cannot answer, and why."""
+    found: dict[MethodName, LimpideError] = {}
+    for name in settings.wanted:
+        require: Callable[..., Any] | None = getattr(METHODS[name].load(), "require", None)
+        try:
+            if require is not None:
+                require(model, question, getattr(settings, name))
+        except LimpideError as error:
+            found[name] = error
+    return found
+
+
+def _reason(error: LimpideError) -> str:
+    return " ".join(filter(None, (error.what, error.remedy and f"To do: {error.remedy}.")))
 
 
 def _answer(
@@ -177,52 +231,43 @@ def _answer(
     if name == "faithfulness":
         if "attribution" not in found:
             raise UsageError("There is no explanation by words that could be tested.")
-        return _tested(model, question, settings, found["attribution"], progress, seed)
+        from limpide.understand.tested import test
+
+        return test(model, question, settings, found["attribution"], progress, seed)
     return METHODS[name].load().explain(model, question, getattr(settings, name), progress, seed)
 
 
-def _tested(
-    model: Model, question: Question, settings: ExplainSettings, attribution: Any, progress: Progress, seed: int
-) -> Any:
-    """The test of the attribution, beside other methods' rankings of the same words.
-
-    Integrated gradients are among these with few points, and only where they converge: else they rank by noise.
-    """
-    explain: Callable[..., Any] = METHODS["attribution"].load().explain
-    own = settings.attribution
-    others = [m for m in ("gradient-x-input", "occlusion", "integrated-gradients") if m != own.method]
-    if len(question.tokens) > OCCLUDED:
-        others = [m for m in others if m != "occlusion"]
-    few = {"most_steps": min(own.most_steps, FEW_POINTS), "each_token": False}
-    bare = own.model_copy(update=few)
-    rankings: dict[str, Any] = {own.method: attribution.words}
-    with progress.task("other methods, to agree with", total=len(others)) as task:
-        for method in others:
-            found = explain(model, question, bare.model_copy(update={"method": method}), Quiet(), seed)
-            if found.converged is not False:
-                rankings[method] = found.words
-            task.advance()
-
-    def again(other: Model) -> Any:
-        return explain(other, question, bare, Quiet(), seed).words
-
-    check: Callable[..., Any] = METHODS["faithfulness"].load().check
-    return check(model, question, rankings, settings.faithfulness, progress, seed, again)
-
-
-def _warnings(model: Model, question: Question) -> Iterator[str]:
+def _warnings(
+    model: Model, question: Question, settings: ExplainSettings, found: Mapping[str, Any]
+) -> Iterator[dict[str, str]]:
+    """What a reader should know, in each language of the documents: {"en", "fr"}."""
     from limpide.models.gguf_folder import SOURCE_FILE
+    from limpide.understand.tested import bounded
 
     source = model.folder / SOURCE_FILE
     held = (files.read_json(source).get("gguf") or {}).get("quantisation") if source.is_file() else None
     if held is not None and held not in WHOLE:
-        yield (
-            f"The weights were made float32 again from {held}. A program that computes with {held} itself, such as "
-            "llama.cpp, rounds more, and may answer otherwise."
-        )
+        yield {
+            "en": f"The weights were made float32 again from {held}. A program that computes with {held} itself, such "
+            "as llama.cpp, rounds more, and may answer otherwise.",
+            "fr": f"Les poids ont été remis en float32 à partir de {held}. Un programme qui calcule en {held} même, "
+            "comme llama.cpp, arrondit davantage et peut répondre autrement.",
+        }
     if question.cut:
         count = len(question.answer_tokens)
-        yield f"The model would have gone on: the first {count} tokens of its answer are explained."
+        yield {
+            "en": f"The model would have gone on: the first {count} tokens of its answer are explained.",
+            "fr": f"Le modèle aurait continué : les {count} premiers tokens de sa réponse sont expliqués.",
+        }
+    test = bounded(question, settings.faithfulness)
+    if "faithfulness" in found and test != settings.faithfulness:
+        size = len(question.tokens)
+        yield {
+            "en": f"The prompt is long ({size} tokens), so its test is shorter: curves of {test.points} steps, and "
+            f"{test.draws} draws of random weights.",
+            "fr": f"La question est longue ({size} tokens), son test est donc plus court : des courbes de "
+            f"{test.points} pas, et {test.draws} tirages de poids au hasard.",
+        }
 
 
 def _versions() -> dict[str, str]:

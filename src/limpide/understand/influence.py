@@ -86,15 +86,7 @@ def explain(
     model: a release, or what was opened from an adapt step; its training must be on this machine. Raises ModelError,
     MissingError, DataError, IntegrityError, UsageError.
     """
-    if model.kind != "decoder":
-        raise ModelError(
-            f"Influence needs an adapted model, and adaptation works on decoders; {model.family.title} is an "
-            f"{model.kind}.",
-            remedy="choose other methods",
-        )
-    trained = find_trained(model.folder, model.folder, settings.adapter, settings.examples)
-    if settings.check:
-        check_removable(trained, settings)
+    trained = require(model, question, settings)
     adapted = open_model(trained.base, adapter=trained.adapter)
     chosen = _sample(len(trained.examples), settings.most, seed)
     if len(chosen) < len(trained.examples):
@@ -123,6 +115,20 @@ def explain(
         normalised=settings.normalised,
         check=check,
     )
+
+
+def require(model: Model, question: Question, settings: InfluenceSettings) -> Trained:
+    """The training of the model, before anything is computed. Raises what `explain` raises where there is none."""
+    if model.kind != "decoder":
+        raise ModelError(
+            f"Influence needs an adapted model, and adaptation works on decoders; {model.family.title} is an "
+            f"{model.kind}.",
+            remedy="choose other methods",
+        )
+    trained = find_trained(model.folder, model.folder, settings.adapter, settings.examples)
+    if settings.check:
+        check_removable(trained, settings)
+    return trained
 
 
 def _warn_other_model(asked: float, trained: float, question: Question, progress: Progress) -> None:

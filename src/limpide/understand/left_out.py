@@ -22,6 +22,7 @@ from limpide.understand.settings import InfluenceSettings
 from limpide.understand.trained import Trained
 
 Verdict = Literal["taught", "no more than chance"]
+LEAST = 0.1  # nats: a smaller loss is not what teaching a fact looks like, however alike the other trainings are
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class LeftOut:
     itself; without_top, by one trained without the `removed` examples ranked first; without_random, by as many others
     as draws, each trained without as many examples that are not among those.
 
-    'taught': less likely than before, than after every random removal, and than `limit`.
+    'taught': less likely than before by `LEAST` at least, than after every random removal, and than `limit`.
     """
 
     removed: int
@@ -49,7 +50,7 @@ class LeftOut:
 
     @property
     def verdict(self) -> Verdict:
-        lowest = min(self.before, self.limit, *self.without_random)
+        lowest = min(self.before - LEAST, self.limit, *self.without_random)
         return "taught" if self.without_top < lowest else "no more than chance"
 
     def record(self) -> dict[str, Any]:

@@ -16,7 +16,9 @@ NAMES: tuple[MethodName, ...] = get_args(MethodName)  # in the order in which th
 @dataclass(frozen=True)
 class Method:
     """module: a file with `explain(model, question, settings, progress, seed)` and a record that it returns; that of
-    faithfulness has `check` instead, which takes the rankings of others. after: what must have run before."""
+    faithfulness has `check` instead, which takes the rankings of others. Either may have a
+    `require(model, question, settings)`: in no time, whether the method can answer at all; else it raises UsageError.
+    after: what must have run before."""
 
     module: str
     title: str

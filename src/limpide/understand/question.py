@@ -43,7 +43,8 @@ class Decision:
 class Question:
     """prompt, answer, against: texts as a person reads them. tokens: of the row that is explained. at: which token of
     the answer the inner methods explain, and `chosen`, why that one. row, against_row: what the network reads.
-    given: did a person give the answer, or did the model write it. cut: the model would have written on.
+    given: did a person give the answer, or did the model write it. cut: the model would have written on. raw: was the
+    prompt read as a text to go on with, or as a message.
     """
 
     prompt: str
@@ -59,9 +60,10 @@ class Question:
     at: int
     chosen: str
     cut: bool = False
+    raw: bool = False
 
     def record(self, model: "Model") -> dict[str, Any]:
-        """Plain JSON: everything a page needs, with the likelihoods in nats."""
+        """Plain JSON: everything a page needs, with the likelihoods in nats. Tokens of the answer count from 0."""
         nats = likelihoods(model, self.row)
         rival = likelihoods(model, self.against_row) if self.against_row else None
         decode = model.tokenizer.decode
@@ -71,6 +73,7 @@ class Question:
             "against": self.against,
             "answer_from": "given" if self.given else "model",
             "answer_cut": self.cut,
+            "raw": self.raw,
             "tokens": [asdict(token) for token in self.tokens],
             "words": [asdict(word) for word in self.words],
             "answer_tokens": [asdict(t) | {"nats": _short(n)} for t, n in zip(self.answer_tokens, nats, strict=True)],
@@ -139,6 +142,7 @@ def ask(
         at=place,
         chosen=chosen,
         cut=cut,
+        raw=plain,
     )
 
 

@@ -43,6 +43,15 @@ def find_trained(model: Path, base: Path | None, adapter: Path | None, examples:
     MissingError for what is not here, DataError for other examples than those trained on, IntegrityError.
     """
     folder = _training(adapter if adapter is not None else model)
+    if not (folder / trail.FOLDER / trail.INDEX).is_file():
+        raise MissingError(
+            f"The training of {folder.name} kept no state of its adapter: either its recipe says adapt.keep: 0, or it "
+            "was run by a version of Limpide older than this option, whose default keeps 4.",
+            received=str(folder),
+            expected=f"{trail.FOLDER}/{trail.INDEX} in it",
+            remedy="take 'keep: 0' out of the recipe if it is there, and train again: "
+            "limpide run recipe.yaml --from adapt",
+        )
     kept = trail.load_trail(folder)
     if not kept.checkpoints:
         raise ModelError(
@@ -67,8 +76,9 @@ def _training(path: Path) -> Path:
             return folder
     if (path / LOCK).is_file():
         return _of_release(path)
-    if (path / "adapter" / "adapter_config.json").is_file():  # an adapt step that kept nothing
-        return path
+    for folder in (path, path.parent):  # an adapt step that kept nothing
+        if (folder / "adapter" / "adapter_config.json").is_file() and (folder / "losses.jsonl").is_file():
+            return folder
     raise ModelError(
         f"Influence needs an adapted model: nothing in {path.name} tells of a training.",
         received=str(path),

@@ -5,7 +5,6 @@ Source: Belrose et al. 2023, "Eliciting Latent Predictions from Transformers wit
 
 import json
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as resources
@@ -169,7 +168,6 @@ def train(model: "Model", texts: Sequence[str], progress: Progress, seed: int = 
     some steps of Adam on KL(final ‖ lens), then whichever of the two, or no map at all, is nearest on those texts.
     Deterministic given the seed.
     """
-    started = time.monotonic()
     draw = torch.Generator().manual_seed(seed)
     layers, width = _shape(model)
     judges = list(texts[HELD_OUT - 1 :: HELD_OUT])
@@ -191,7 +189,6 @@ def train(model: "Model", texts: Sequence[str], progress: Progress, seed: int = 
         "kept": [fit.kept for fit in fitted],
         "held_out_texts": len(judges),
         "held_out_tokens": held.shape[1],
-        "seconds": time.monotonic() - started,
     }
     return TunedLens(
         torch.stack([fit.map.weight for fit in fitted]), torch.stack([fit.map.bias for fit in fitted]), trained_on

@@ -39,7 +39,7 @@ DRAWS = 8  # replacements tried for a word, and draws of noise
 INSIDE = re.compile(r"(?<=[\w,;] )[^\W\d_]{2,}")  # a word that starts no sentence, so that a capital is its own
 TRIES = 60  # words drawn to find them: most have another number of tokens
 SCREENED = 2**16  # tokens of all the runs that look for the word
-NOISE = 3.0  # standard deviations of the prompt's embeddings, as Meng et al.
+NOISE = 3.0  # standard deviations of this prompt's embeddings; Meng et al. take those of many prompts
 
 
 @dataclass(frozen=True)

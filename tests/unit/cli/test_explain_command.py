@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def test_an_explanation_in_sentences_with_what_each_method_took(explain: Explain
     assert said.code == 0
     assert "pourquoi le modèle" in said.out
     assert "closes" in said.out
-    assert "Took lens" in said.err
+    assert re.search(r"Durée : lens \d+,\d s, parts", said.err)
+    assert "Took" not in said.err
     assert "\x1b[" not in said.out  # no colours where nobody can see them
 
 
@@ -83,7 +85,27 @@ def test_options_reach_the_methods(explain: Explain, tiny_path: Path_) -> None:
     assert record["seed"] == 4
 
 
+def test_a_method_that_cannot_is_told_and_the_others_answer(explain: Explain, tiny_path: Path_) -> None:
+    said = explain(tiny_path("llama"), PROMPT, "--method", "lens,influence", "--answer", "closes")
+    assert said.code == 0
+    assert "influence: not run. Influence needs an adapted model" in said.out
+    assert "To do:" in said.out
+    assert "influence: not run" in said.err  # before the layers are read
+    assert said.err.index("influence: not run") < said.err.index("reading the layers")
+
+
+def test_the_options_of_the_record_ask_the_same_again(explain: Explain, tiny_path: Path_) -> None:
+    options = ("--lens.top", 2, "--attribution.most_steps", 8, "--attribution.method=integrated-gradients", "--raw")
+    quick = ("--method", "lens,attribution", "--answer", "closes", "--json")
+    first = json.loads(explain(tiny_path("llama"), PROMPT, *quick, *options).out)
+    assert set(first["settings"]) == {"lens.top", "attribution.most_steps", "attribution.method"}
+    written = [f"--{name}={value}" for name, value in first["settings"].items()]
+    again = explain(tiny_path("llama"), PROMPT, *quick, *written, "--raw" if first["question"]["raw"] else "--no-raw")
+    assert json.loads(again.out) == first
+
+
 def test_the_page_is_written_whole(explain: Explain, tiny_path: Path_, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
     said = explain(tiny_path("llama"), PROMPT, *QUICK, "--html", tmp_path / "new" / "why.html")
     page = (tmp_path / "new" / "why.html").read_text(encoding="utf-8")
     assert page.lower().startswith("<!doctype html>")
@@ -177,6 +199,8 @@ def test_a_gguf_file_that_cannot_be_made_a_folder_asks_for_the_weights_it_came_f
         (["--answer", ""], "The answer is empty"),
         (["--compare", "no-such-model"], "There is no model 'no-such-model'"),
         (["--html", "."], "needs a file name"),
+        (["--html", "no/such/why.html"], "There is no folder no/such for the page"),
+        (["--method", "influence"], "Influence needs an adapted model"),
     ],
 )
 def test_a_wrong_option_is_told(explain: Explain, tiny_path: Path_, arguments: Sequence[str], expected: str) -> None:
@@ -237,7 +261,7 @@ def told(verdict: str) -> dict[str, Any]:
             "faithfulness": {"verdict": verdict, "comprehensiveness": numbers},
         },
         "not_run": {"lens": "It could not."},
-        "warnings": [],
+        "warnings": [{"en": "It was rounded.", "fr": "Arrondi."}],
     }
 
 
@@ -250,7 +274,12 @@ def test_an_explanation_no_better_than_chance_says_so_first(capsys: pytest.Captu
     lines = capsys.readouterr().out.splitlines()
     assert "The [nurse]" in lines[0]
     assert any("Tested" in line for line in lines[1:])
-    assert "lens: It could not." in lines
+    assert "lens: not run. It could not." in lines
+    assert "It was rounded." in lines
+    print_explanation(told("better than chance"), "fr")
+    lines = capsys.readouterr().out.splitlines()
+    assert "lens : non calculé. It could not." in lines
+    assert "Arrondi." in lines
 
 
 def test_words_have_their_numbers_without_colours(capsys: pytest.CaptureFixture[str]) -> None:

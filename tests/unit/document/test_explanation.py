@@ -10,10 +10,11 @@ import explanation_sample as sample
 from checked_page import Checked
 from evidence_sample import evidence
 from limpide.core.errors import DataError
+from limpide.document.again import command
 from limpide.document.curves import Line, axis, bars, lines
 from limpide.document.evidence import EXPLANATIONS, Evidence, load_evidence, read_explanations, save_evidence
-from limpide.document.explanation import command, page, section
-from limpide.document.heat import shade, strongest_columns
+from limpide.document.explanation import page, section
+from limpide.document.heat import effects, shade, strongest_columns
 from limpide.document.language import language
 from limpide.document.report import report
 
@@ -58,7 +59,7 @@ def test_every_method_has_its_part() -> None:
     text = page([sample.mixture()], "en")
     ids = re.findall(r'<section id="(\w+)"', text)
     methods = ["words", "lens", "patching", "parts", "influence", "faithfulness"]
-    assert ids == ["story", *methods, "limits", "how", "rerun"]
+    assert ids == ["story", *methods, "limits", "how", "rerun", "glossary"]
     assert tuple(re.findall(r"<nav.*?</nav>", text, re.S)[0].count(f'href="#{one}"') for one in ids) == (1,) * len(ids)
 
 
@@ -80,7 +81,7 @@ def test_what_did_not_run_says_why() -> None:
 def test_frame_tokens_are_muted_and_the_explained_one_is_marked() -> None:
     text = page([sample.explanation()], "en")
     assert re.search(r'<span class="chip p1 frame" title="[^"]*">&lt;s&gt;user↵</span><br>', text)
-    assert re.search(r'<span class="chip p8" title="“nurse”: \+1.31\xa0nats, 37% of the weight">nurse</span>', text)
+    assert re.search(r'<span class="chip p8" title="“nurse”: \+1.31\xa0nats, \+37% of the weight">nurse</span>', text)
     assert re.search(r'class="chip n2" title="“tired”', text) or re.search(r'class="chip n3" title="“tired”', text)
     assert re.search(r"<mark>nurse</mark>", text)
 
@@ -151,6 +152,35 @@ def test_the_command_is_quoted_for_a_shell() -> None:
         "limpide explain invented-6-layers 'it'\"'\"'s; rm -rf $HOME' --answer 'the nurse' --against no"
     )
 
+    assert "--raw" not in command(found)
+
+
+def test_the_command_carries_what_was_asked_for() -> None:
+    found = sample.explanation(seed=3)
+    found["question"] |= {"raw": True}
+    found["settings"] = {
+        "attribution.method": "gradient-x-input",
+        "patching.twin": "The man's hat",
+        "faithfulness.random_orders": 50,
+        "faithfulness.sanity": False,
+        "lens.tuned": True,
+        "lens.texts": None,
+    }
+    line = command(found)
+    assert " --raw " in line
+    assert "--attribution.method gradient-x-input --patching.twin 'The man'\"'\"'s hat'" in line
+    assert line.endswith("--faithfulness.random-orders 50 --faithfulness.no-sanity --lens.tuned --seed 3")
+
+
+def test_a_comparison_is_compared_again() -> None:
+    found = sample.comparison()
+    found["before"]["model"]["title"] = "one of before"
+    found["settings"] = {"lens.top": 2}
+    assert "--lens.top 2 --compare" in command(found)
+    assert command(found).startswith("limpide explain invented-6-layers ")
+    assert command(found).endswith(" --compare 'one of before'")
+    assert "--compare &#39;one of before&#39;" in page([found], "en")
+
 
 def test_a_comparison_has_its_changes_first_and_both_sides() -> None:
     text = page([sample.comparison()], "en")
@@ -216,3 +246,107 @@ def test_words_of_a_method_that_nobody_knows_do_no_harm() -> None:
     text = page([found], "fr")
     assert "gate of layer 3" in text
     assert "pas été testée" in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("changes with the weights", "gives another explanation"),
+        ("does not depend on the weights", "speaks against it"),
+        ("insufficient evidence", "too few words to tell whether a network with random weights"),
+    ],
+)
+def test_what_random_weights_show(verdict: str, said: str) -> None:
+    found = sample.explanation()
+    found["methods"]["faithfulness"]["sanity"]["verdict"] = verdict
+    assert said in page([found], "en")
+
+
+def test_the_head_of_a_page_says_what_was_tested_and_no_more() -> None:
+    text = page([sample.explanation()], "en")
+    assert "Its words do better than chance" in text
+    assert '<span class="label">Better than chance?</span><span class="big">yes</span>' in text
+    found = sample.explanation()
+    found["methods"]["faithfulness"]["verdict"] = "insufficient evidence"
+    assert '<span class="big">indécis</span>' in page([found], "fr")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tone", "said"),
+    [
+        ("better than chance", "good", "Both explanations do better than chance."),
+        ("no better than chance", "bad", "The explanation of the second model does no better than chance."),
+        ("insufficient evidence", "doubt", "For the explanation of the second model there is too little evidence"),
+        (None, "doubt", "The explanation of the first model does better than chance."),
+    ],
+)
+def test_the_head_of_a_comparison_tells_both_verdicts(verdict: str | None, tone: str, said: str) -> None:
+    found = sample.comparison()
+    found["after"]["methods"]["faithfulness"]["verdict"] = verdict
+    text = page([found], "en")
+    assert f'<div class="banner {tone}">' in text
+    assert text.index(said) < text.index("<main")
+    assert text.count(said) == 1
+
+
+def test_a_mark_is_not_the_headline() -> None:
+    found = sample.explanation()
+    found["methods"]["attribution"]["words"] = [0.0, 0.0, 1.0, *[0.0] * 9, 5.0, 0.0]
+    text = page([found], "en")
+    assert '<span class="big">“nurse”</span>' in text
+    assert "Punctuation carries 83% of the weight." in text
+    assert re.search(r'<th scope="row">\?</th>', text)  # and its row is in the table
+
+
+def test_equal_words_are_told_apart_and_weightless_ones_counted() -> None:
+    found = sample.explanation()
+    found["methods"]["attribution"]["words"][8] = 0.0049
+    text = page([found], "en")
+    assert '<th scope="row">tired (2nd)</th>' in text
+    assert "1 word or mark below 0.005 nats, either way, is left out." in text
+
+
+def test_layers_whose_numbers_are_all_nothing_are_counted() -> None:
+    values = [[0.0049, -0.0049], *[[0.0, 0.3]] * 13, [0.0, None], [0.0, 0.0]]
+    rows = [str(k) for k in range(16)]
+    grid = effects(values, ["a", "b"], rows, ("", ""), EN, limit=9, as_share=False)
+    assert [name for name, _ in grid.rows] == rows[1:14]
+    assert grid.note.endswith("3 layers below 0.005 everywhere are left out.")
+    assert len(effects(values[:15], ["a", "b"], rows, ("", ""), EN, limit=9, as_share=False).rows) == 15
+    assert len(effects(values[:12], ["a", "b"], rows, ("", ""), EN, limit=9).rows) == 12
+    assert len(effects(values, ["a", "b"], rows, ("", ""), EN, limit=9, layers=False).rows) == 16
+
+
+def test_a_warning_is_in_the_language_of_the_page_where_the_record_has_it() -> None:
+    text = page([sample.explanation(warnings=[{"en": "Mind this.", "fr": "Attention."}, "An older one."])], "fr")
+    assert "<li>Attention.</li>" in text
+    assert "Mind this." not in text
+    assert '<li><span lang="en">An older one.</span></li>' in text
+    assert "Ce dont elle avertit elle-même" in text
+
+
+def test_rounding_is_called_rounding() -> None:
+    assert "what is left over is rounding only" in page([sample.explanation()], "en")
+    found = sample.explanation()
+    found["methods"]["parts"]["residual"] = 0.02
+    assert "0.02 is left over" in page([found], "en")
+
+
+def test_what_is_put_in_place_of_words_is_said_in_the_language_of_the_page() -> None:
+    found = sample.explanation()
+    for said, shown in {
+        "<pad> in place of what is occluded": "«\xa0&lt;pad&gt;\xa0» à la place de ce qui est caché",
+        "<pad> in place of each token that a person wrote": "à la place de chaque jeton écrit par une personne",
+        "something else": "something else",
+    }.items():
+        found["methods"]["attribution"]["baseline"] = said
+        assert f"{shown}</dd>" in page([found], "fr")
+
+
+def test_the_words_of_the_field_are_told_at_the_end() -> None:
+    lens = sample.explanation(methods={"lens": sample.lens()})
+    text = page([lens], "en")[page([lens], "en").index('<section id="glossary">') :]
+    assert "<dt>entropy</dt>" in text
+    assert "<dt>logits</dt>" not in text
+    for code in ("en", "fr"):
+        assert page([sample.comparison()], code).count("<dt>MLP</dt>") == 1

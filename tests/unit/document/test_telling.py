@@ -8,7 +8,7 @@ import pytest
 from explanation_sample import attribution, bare, chance, comparison, explanation, hostile, influence, lens, mixture
 from limpide.document.language import language
 from limpide.document.telling import changes, findings, not_said, paragraph
-from limpide.document.weighed import ahead_from, best_parts, clip, strongest, unsettled, weights
+from limpide.document.weighed import ahead_from, best_parts, clip, is_mark, ordinal, strongest, unsettled, weights
 
 
 def plain(text: str) -> str:
@@ -35,8 +35,9 @@ def test_what_failed_its_test_says_so_first() -> None:
 def test_the_words_are_named_with_their_shares() -> None:
     said = told(explanation())
     total = 3.55  # of the absolute weights of the sample
-    assert f"“nurse” ({100 * 1.31 / total:.0f}%) and “she” ({100 * 0.92 / total:.0f}%)" in said
-    assert f"Against it speaks “tired” ({100 * 0.63 / total:.0f}%)." in said  # twice in the prompt, named once
+    assert f"“nurse” (+{100 * 1.31 / total:.0f}%) and “she” (+{100 * 0.92 / total:.0f}%)" in said
+    once, twice = (f"{100 * value / total:.0f}%" for value in (0.41, 0.22))
+    assert f"Against it speak “tired” (1st, \u2212{once}) and “tired” (2nd, \u2212{twice})." in said
     assert "Marks of the conversation template, which nobody typed, carry 10%" in said
 
 
@@ -50,10 +51,10 @@ def test_the_template_is_never_named_as_a_word() -> None:
 def test_layers_heads_and_experts_are_counted_from_one() -> None:
     said = told(mixture())
     assert "attention of layer 4 at “</s>” (62%)" in said
-    assert "strongest: head 2 of layer 4 (28%)" in said
+    assert "strongest: attention head 2 of layer 4 (28%)" in said
     assert "One expert restores most of it alone: expert 7 of layer 5 (55%)" in said
     assert "the router chose: expert 7 and expert 3" in said
-    assert "head 2 of layer 4 (+1.12); the MLP of layer 6 (+0.71)" in said
+    assert "attention head 2 of layer 4 (+1.12); the MLP of layer 6 (+0.71)" in said
 
 
 @pytest.mark.parametrize(
@@ -145,8 +146,12 @@ def test_french_typography(made: Any) -> None:
 
 def test_changes_between_two_models() -> None:
     said = changes(comparison(), "en")
-    assert plain(said[0]) == "“the nurse” became likelier, by 0.52 nats."
-    assert "The word “nurse” now speaks less for the answer: 37% of the weight before, 12% after." in said
+    assert said[0] == "Both explanations do better than chance."
+    assert plain(said[1]) == "“the nurse” became likelier, by 0.52 nats."
+    assert "The word “nurse” weighs less for the answer than before: +1.31 nats before, +0.30 nats after." in map(
+        plain, said
+    )
+    assert not any("“she”" in line for line in said)  # its share of the weight grew, its weight did not
     assert said[-1] == "“nurse” is decided at layer 5 instead of 3, of 6."
 
 
@@ -156,13 +161,49 @@ def test_changes_name_the_side_that_failed_its_test_and_other_answers() -> None:
     found["after"]["question"]["answer"] = "the doctor"
     said = changes(found, "en")
     assert said[0] == "The explanation of the first model does no better than chance."
-    assert said[1] == "The answers differ: “the nurse” before, “the doctor” after."
+    assert said[1] == "The explanation of the second model does better than chance."
+    assert said[2] == "The answers differ: “the nurse” before, “the doctor” after."
 
 
 def test_nothing_to_compare_is_said() -> None:
     sides = {side: bare() for side in ("before", "after")}
     sides["after"]["question"]["log_likelihood"] = None
     assert changes({"kind": "comparison", **sides}, "en") == ["Nothing in the two explanations can be compared."]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (1.0, 2.0, "weighs more for the answer than before: +1.00 nats before, +2.00 nats after"),
+        (2.0, 1.0, "weighs less for the answer than before"),
+        (2.0, -0.05, "no longer speaks for the answer: +2.00 nats before, \u22120.05 nats after"),
+        (-2.0, 0.05, "no longer speaks against the answer"),
+        (-0.05, 2.0, "weighs more for the answer than before"),
+        (-2.0, -1.0, "speaks less against the answer than before: \u22122.00 nats before, \u22121.00 nats after"),
+        (-1.0, -2.0, "speaks more against the answer than before"),
+        (-1.0, 1.0, "spoke against the answer and now speaks for it"),
+        (1.0, -1.0, "spoke for the answer and now speaks against it"),
+    ],
+)
+def test_how_the_weight_of_a_word_moved(old: float, new: float, said: str) -> None:
+    found = comparison()
+    for side, value in (("before", old), ("after", new)):
+        found[side]["methods"]["attribution"]["words"] = [0.0, 0.0, value, *[0.0] * 11]
+    moved = [plain(line) for line in changes(found, "en") if "The word" in line]
+    assert len(moved) == 1
+    assert moved[0].startswith(f"The word “nurse” {said}")
+
+
+def test_parts_that_moved_are_named() -> None:
+    found = comparison()
+    found["changes"]["parts"] = [
+        {"kind": "head", "layer": 3, "index": 1, "before": 1.12, "after": -0.2},
+        {"kind": "mlp", "layer": 5, "index": None, "before": 0.71, "after": 0.7},
+    ]
+    assert changes(found, "en")[-1] == (
+        "Inside the network, what these write changed most, in logits: attention head 2 of layer 4 (+1.12 before, "
+        "\u22120.20 after)."
+    )
 
 
 def test_best_parts_are_in_order_and_skip_what_has_no_number() -> None:
@@ -174,3 +215,61 @@ def test_long_texts_keep_both_ends() -> None:
     assert clip("a" * 300 + " the question?", 60).endswith("the question?")
     assert len(clip("word " * 100, 60)) <= 70
     assert language("fr").say("explain.quote", text="{nats}") == "«\u00a0{nats}\u00a0»"
+
+
+def test_what_could_not_be_tested_is_said_second_with_its_reason_and_a_remedy() -> None:
+    found = explanation()
+    found["methods"]["faithfulness"] |= {"verdict": "insufficient evidence", "n": 4, "p_value": 0.381}
+    said = plain(" ".join(findings(found, "en")[1]))
+    assert said.startswith("There is too little evidence to say")
+    assert "Only 4 words could be tested (p = 0.38)" in said
+    assert "A longer prompt would tell more." in said
+    assert "random-orders" not in said
+    found["methods"]["faithfulness"]["n"] = 12
+    assert "--faithfulness.random-orders" in findings(found, "fr")[1][0]
+
+
+def test_which_token_is_explained_where_the_answer_has_several() -> None:
+    held = "Layers, places and parts are explained for “nurse”, the token of the answer that owes the prompt most"
+    assert findings(explanation(), "en")[2][0].startswith(held)
+    assert held in told(only("parts", explanation()["methods"]["parts"]))
+    one = [{"id": 8, "text": " nurse", "part": "assistant", "nats": -0.33}]
+    assert held not in told(only("lens", lens(), answer_tokens=one))
+    assert held not in told(only("attribution", attribution()))
+
+
+def test_the_word_that_the_model_prefers_is_named() -> None:
+    found = lens() | {"first_lead": None}
+    found["top"][-1] = [{"text": " cat", "probability": 0.31}]
+    assert "at the end the model prefers “cat” here (31%)" in told(only("lens", found))
+
+
+def test_places_are_in_the_order_of_what_they_restore_and_random_words_are_called_so() -> None:
+    found = explanation()
+    patching = found["methods"]["patching"]
+    patching["stacks"][0]["sites"]["mlp"][0][2] = 0.93
+    said = told(found)
+    assert "answer most: the MLP of layer 1 at “nurse” (93%); attention of layer 4" in said
+    assert "need not make 100%" in said
+    assert "at random" not in said.split("need not make")[0].split("The same prompt")[1]
+    patching["twin"]["how"] = "replaced word"
+    assert "“nurse” replaced by “doctor”, a word drawn at random" in told(found)
+
+
+def test_marks_of_the_template_are_not_counted_among_equal_words() -> None:
+    found = explanation()
+    found["question"]["words"][0]["text"] = "nurse"
+    assert [(w.text, w.nth) for w in weights(found) if w.text in ("nurse", "was")] == [
+        ("nurse", 0), ("nurse", 0), ("was", 1), ("was", 2),
+    ]  # fmt: skip
+
+
+def test_marks_are_not_words_but_symbols_are() -> None:
+    assert [is_mark(text) for text in ("?", "…", "« »", "+", "a.", "7")] == [True, True, True, False, False, False]
+
+
+def test_ordinals() -> None:
+    assert [ordinal(n, language("en")) for n in (1, 2, 3, 4, 11, 21, 112)] == [
+        "1st", "2nd", "3rd", "4th", "11th", "21st", "112th",
+    ]  # fmt: skip
+    assert [ordinal(n, language("fr")) for n in (1, 2, 21)] == ["1er", "2e", "21e"]

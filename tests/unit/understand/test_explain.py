@@ -13,11 +13,13 @@ from limpide.core import catalogue, files
 from limpide.core.errors import ModelError, UsageError
 from limpide.core.operation import Subject
 from limpide.core.progress import Quiet
+from limpide.understand import cost, methods
 from limpide.understand import explain as explaining
-from limpide.understand import methods
 from limpide.understand.comparing import changes, compare
 from limpide.understand.explain import EXPLANATION, ExplainSettings, run
 from limpide.understand.methods import METHODS, NAMES, Method, chosen
+from limpide.understand.question import ask
+from limpide.understand.settings import FaithfulnessSettings
 from tiny import tiny_folder
 
 PROMPT = "When the pressure drops the valve"
@@ -25,7 +27,7 @@ FAST = {
     "faithfulness": {"points": 2, "draws": 3},
     "attribution": {"method": "integrated-gradients", "steps": 4, "most_steps": 8},
 }
-KEYS = ["version", "model", "question", "methods", "not_run", "warnings", "seed", "versions"]
+KEYS = ["version", "model", "question", "settings", "methods", "not_run", "warnings", "seed", "versions"]
 
 
 def settings(**more: Any) -> ExplainSettings:
@@ -52,6 +54,17 @@ class Found:
 
     def record(self) -> dict[str, Any]:
         return {"words": list(self.words)}
+
+
+class Heard(Quiet):
+    """Keeps what is said. first: what was said before anything was computed."""
+
+    def __init__(self, computed: list[str]) -> None:
+        self.computed, self.said, self.first = computed, list[str](), ""
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        self.first += "" if self.computed else text
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: Any, answer: Callable[..., Any]) -> None:
@@ -138,7 +151,7 @@ def test_what_ran_is_told_with_its_time(tiny_path: Callable[[str], Path], tmp_pa
 
 def test_an_answer_that_was_cut_is_told(tiny_path: Callable[[str], Path], tmp_path: Path) -> None:
     found = explained(tiny_path("llama"), tmp_path, methods=("lens",), answer=None)
-    cut = "The model would have gone on" in " ".join(found["warnings"])
+    cut = "The model would have gone on" in " ".join(warning["en"] for warning in found["warnings"])
     assert cut == found["question"]["answer_cut"] == (len(found["question"]["answer_tokens"]) == 64)
 
 
@@ -149,7 +162,8 @@ def test_weights_that_were_quantised_are_told(tmp_path: Path, held: str | None, 
     files.write_json(folder / "limpide-source.json", source)
     warnings = explained(folder, tmp_path, methods=("lens",))["warnings"]
     assert len(warnings) == told
-    assert all("Q4_1" in warning for warning in warnings)
+    assert all("Q4_1" in warning[language] for warning in warnings for language in ("en", "fr"))
+    assert all("Les poids" in warning["fr"] for warning in warnings)
 
 
 def test_a_conversation_can_be_explained(tiny_path: Callable[[str], Path], tmp_path: Path) -> None:
@@ -167,12 +181,32 @@ def test_the_adapter_is_put_on_the_model_and_its_training_is_looked_for(tmp_path
     found = files.read_json(tmp_path / "adapted" / EXPLANATION)
     assert found["question"]["log_likelihood"] != plain["question"]["log_likelihood"]
     assert found["model"]["digest"] != plain["model"]["digest"]
-    assert explaining.of_adapter(settings(), adapted).influence.adapter == tmp_path / "adapter"
+    assert "influence.adapter" not in found["settings"]  # the adapter is the model, not an option
+    assert explaining.of_adapter(settings(), tmp_path / "adapter").influence.adapter == tmp_path / "adapter"
     named = settings(influence={"adapter": tmp_path / "another"})
-    assert explaining.of_adapter(named, adapted).influence.adapter == tmp_path / "another"
+    assert explaining.of_adapter(named, tmp_path / "adapter").influence.adapter == tmp_path / "another"
 
 
-def test_a_usual_method_that_cannot_is_told_and_a_named_one_stops(
+def test_the_record_holds_what_asks_the_same_again(tiny_path: Callable[[str], Path], tmp_path: Path) -> None:
+    attribution = {"method": "gradient-x-input", "steps": 16}
+    how: dict[str, Any] = {"methods": ("attribution", "lens"), "raw": True, "lens": {"top": 2}}
+    asked = settings(**how, attribution=attribution, influence={"examples": Path("some/train.jsonl")})
+    run(subject(tiny_path("llama"), tmp_path), asked, Quiet())
+    found = files.read_json(tmp_path / EXPLANATION)
+    assert found["settings"] == {  # in which a default that was asked for is not there
+        "attribution.method": "gradient-x-input",
+        "lens.top": 2,
+        "influence.examples": "some/train.jsonl",
+        "faithfulness.points": 2,
+        "faithfulness.draws": 3,
+    }
+    assert found["question"]["raw"] is True
+    one = subject(tiny_path("llama"), tmp_path)
+    both = compare(one, one, asked, Quiet()).record
+    assert both["settings"] == both["before"]["settings"] == found["settings"]
+
+
+def test_a_method_that_cannot_loses_nothing_of_the_others(
     tiny_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unable(*_: Any) -> Any:
@@ -185,10 +219,110 @@ def test_a_usual_method_that_cannot_is_told_and_a_named_one_stops(
     assert set(found["methods"]) == {"lens", "parts"}
     assert found["not_run"]["attribution"] == "This cannot be done. To do: do another thing."
     assert "no explanation by words" in found["not_run"]["faithfulness"]
+    named = explained(tiny_path("llama"), tmp_path, methods=("lens", "attribution"))
+    assert set(named["methods"]) == {"lens"}
+    assert set(named["not_run"]) == {"attribution"}
     (tmp_path / EXPLANATION).unlink()
     with pytest.raises(ModelError, match="This cannot be done"):
-        explained(tiny_path("llama"), tmp_path, methods=("lens", "attribution"))
+        explained(tiny_path("llama"), tmp_path, methods=("attribution",))
     assert not (tmp_path / EXPLANATION).exists()
+
+
+def test_what_cannot_be_answered_is_known_before_anything_is_computed(
+    tiny_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+
+    def compute(*_: Any) -> Any:
+        computed.append("lens")
+        return Found()
+
+    stand_in(monkeypatch, "lens", compute)
+    told = Heard(computed)
+    run(subject(tiny_path("llama"), tmp_path), settings(methods=("lens", "influence")), told)
+    found = files.read_json(tmp_path / EXPLANATION)
+    assert set(found["methods"]) == {"lens"}
+    assert "Influence needs an adapted model" in found["not_run"]["influence"]
+    assert "influence: not run" in told.first
+    (tmp_path / EXPLANATION).unlink()
+    with pytest.raises(ModelError, match="Influence needs an adapted model"):
+        run(subject(tiny_path("llama"), tmp_path), settings(methods=("influence",)), Quiet())
+
+
+def test_a_model_before_that_has_no_training_is_still_compared(
+    tiny_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = iter((lambda: Found(), lambda: (_ for _ in ()).throw(ModelError("There is no training."))))
+    stand_in(monkeypatch, "influence", lambda *_: next(sides)())
+    one = subject(tiny_path("llama"), tmp_path)
+    record = compare(one, one, settings(methods=("influence",)), Quiet()).record
+    assert set(record["after"]["methods"]) == {"influence"}
+    assert record["before"]["not_run"] == {"influence": "There is no training."}
+
+
+# ------------------------------------------------------------------------------------------------------- long prompts
+
+
+LONGER = " ".join([PROMPT] * 6)
+
+
+def test_a_long_prompt_has_a_shorter_test_and_says_so(
+    tiny_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[FaithfulnessSettings] = []
+    rankings: list[set[str]] = []
+
+    def check(model: Any, question: Any, ranked: Any, how: FaithfulnessSettings, *_: Any) -> Any:
+        given.append(how)
+        rankings.append(set(ranked))
+        return Found()
+
+    stand_in(monkeypatch, "faithfulness", check)
+    stand_in(monkeypatch, "attribution", lambda model, question, *_: Found((1.0,) * len(question.words)))
+    how: dict[str, Any] = {"methods": ("faithfulness",), "attribution": {}}
+    for prompt, test in ((PROMPT, {}), (LONGER, {}), (LONGER, {"points": 7, "sanity": False})):
+        found = explained(tiny_path("llama"), tmp_path, **how, prompt=prompt, faithfulness=test)
+        assert len(found["question"]["tokens"]) > 60 or prompt == PROMPT
+        assert len(found["warnings"]) == (prompt == LONGER)
+        assert all("test is shorter" in w["en"] and "plus court" in w["fr"] for w in found["warnings"])
+    assert [(one.points, one.draws) for one in given] == [(10, 5), (5, 3), (7, 3)]
+    assert all(one.random_orders == 20 for one in given)
+    assert "integrated-gradients" in rankings[0]
+    assert rankings[1] == {"occlusion", "gradient-x-input"}
+
+
+def test_what_will_take_long_is_told_first_with_what_to_leave_out(
+    tiny_model: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llama")
+    question = ask(model, LONGER, answer="closes", against="opens")
+    asked = settings(prompt=LONGER, answer="closes", against="opens", attribution={})
+    told = Heard([])
+    cost.tell(model, question, asked, told)
+    assert told.said == []  # milliseconds
+    monkeypatch.setattr(cost, "seconds_per_token", lambda *_: 0.01)
+    cost.tell(model, question, asked, told)
+    seconds = cost.computed(model, question, asked)
+    longest = max(seconds, key=lambda name: seconds[name])
+    assert told.said[0].startswith(f"This may take up to {cost.duration(sum(seconds.values()) / 100)}: {longest} ")
+    assert told.said[1].startswith("To leave the longest out: --method attribution,lens")
+    assert longest not in told.said[1]
+
+
+@pytest.mark.parametrize("name", ["llama", "bert", "t5"])
+def test_longer_prompts_cost_more_until_the_fast_way_takes_over(tiny_model: Callable[[str], Any], name: str) -> None:
+    model = tiny_model(name)
+    end = " [MASK]" if name == "bert" else ""
+    counts = [
+        cost.computed(model, ask(model, prompt + end, answer="a"), settings(methods=NAMES, patching={"twin": "x"}))
+        for prompt in (PROMPT, LONGER)
+    ]
+    assert all(counts[0][method] < counts[1][method] for method in counts[0])
+    few = settings(methods=NAMES, patching={"twin": "x", "most": 1})
+    fast = cost.computed(model, ask(model, LONGER + end, answer="a"), few)
+    assert fast["patching"] < counts[1]["patching"]
+    assert cost.seconds_per_token(model, ask(model, PROMPT + end, answer="a")) > 0
+    assert cost.duration(200) == "3 min"
 
 
 def test_a_fault_is_not_taken_for_a_method_that_cannot(

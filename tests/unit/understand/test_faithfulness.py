@@ -15,7 +15,7 @@ from limpide.core.errors import ModelError, UsageError
 from limpide.core.progress import Quiet
 from limpide.models.row import Row, embed, final_hidden, target_log_likelihoods
 from limpide.understand import faithfulness
-from limpide.understand.attribution import neutral_token
+from limpide.understand.attribution import explain, neutral_token
 from limpide.understand.curves import (
     Curves,
     answer_values,
@@ -30,7 +30,7 @@ from limpide.understand.curves import (
 from limpide.understand.faithfulness import BETTER, NO_BETTER, TOO_LITTLE, check, over_questions
 from limpide.understand.question import Question, ask
 from limpide.understand.sanity import judge, random_models, rank_correlation, sanity
-from limpide.understand.settings import FaithfulnessSettings
+from limpide.understand.settings import AttributionSettings, FaithfulnessSettings
 
 QUICK = FaithfulnessSettings(sanity=False)
 Tiny = Callable[[str], Any]
@@ -113,15 +113,40 @@ def test_values_are_those_of_plain_runs_without_the_words(tiny_model: Tiny, name
     sets = [frozenset[int](), frozenset(words[:1]), frozenset(words[1:3]), frozenset(words)]
     found = answer_values(model, question, sets)
     for gone in sets:
-        ids = list(question.row.ids)
-        for word in gone:
-            for place in question.words[word].tokens:
-                ids[place] = neutral_token(model)
-        wanted = plainly(model, replace(question.row, ids=tuple(ids)))
+        away = {place for word in gone for place in question.words[word].tokens}
+        wanted = plainly(model, shorter(model, question.row, away))
         if question.against_row is not None:
-            tail = question.against_row.ids[len(question.tokens) :]
-            wanted -= plainly(model, replace(question.against_row, ids=(*ids[: len(question.tokens)], *tail)))
+            wanted -= plainly(model, shorter(model, question.against_row, away))
         assert found[gone] == pytest.approx(wanted, abs=1e-4)
+
+
+def shorter(model: Any, row: Row, away: set[int]) -> Row:
+    """The row without some places of its prompt, read where it was; the neutral token where nothing is left of it."""
+    prompt = row.ids if model.kind != "decoder" else row.ids[: row.read[0] + 1]
+    kept = [token for place, token in enumerate(prompt) if place not in away] or [neutral_token(model)]
+    moved = len(prompt) - len(kept)
+    read = row.read
+    if model.kind == "encoder":
+        read = tuple(place - sum(k in away for k in range(place)) for place in row.read)
+    elif model.kind == "decoder":
+        read = tuple(place - moved for place in row.read)
+    return replace(row, ids=(*kept, *row.ids[len(prompt) :]), read=read)
+
+
+def test_an_order_and_its_reverse_look_at_the_same_prompts() -> None:
+    for words in range(1, 40):
+        order, at = list(range(words)), counts(words, 10)
+        assert set(removed_sets([order], at)) == set(removed_sets([order[::-1]], at))
+        assert len(at) <= 21
+
+
+def test_what_is_taken_away_is_not_what_occlusion_writes(tiny_model: Tiny) -> None:
+    model = tiny_model("llama")
+    question = question_of(model, "llama", False)
+    [first, *_] = removable(model, question)
+    whole, gone = answer_values(model, question, [frozenset(), frozenset([first])]).values()
+    occluded = explain(model, question, AttributionSettings()).words[first]
+    assert abs((whole - gone) - occluded) > 1e-3
 
 
 def test_the_template_and_masks_are_never_taken_away(tiny_model: Tiny) -> None:

@@ -55,9 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warnings.simplefilter("ignore")  # libraries warn their developers; Limpide says what a user needs
     with exit_codes("--json" in arguments):
         if arguments[:1] == ["audit"]:
-            from limpide.cli.audit import spread
+            from limpide.cli import audit
 
-            arguments = spread(arguments)
+            audit.app.help = audit.HELP  # one that was listed before, in this process, was given the one line
+            arguments = audit.spread(arguments)
         try:
             make_app(arguments[0] if arguments else "")(arguments, exit_on_error=False, print_error=False)
         except CycloptsError as error:

@@ -163,6 +163,7 @@ def test_two_runs_at_once_are_refused(bench: Bench, recipe: Path, source: Source
         f"{os.getpid()} 1.0",
         f"-1 {psutil.Process().create_time()}",
     ],
+    ids=["empty", "rubbish", "three", "words", "no process", "older process", "no number"],
 )
 def test_the_lock_of_a_killed_run_is_taken_over(bench: Bench, recipe: Path, source: Source, lock: str) -> None:
     path = workspace_of(recipe).root / "running"

@@ -1,11 +1,12 @@
 """Run the README's first command as a newcomer would, from a fresh clone and an empty cache, and keep its figures.
 
-Writes benchmarks/results/demo.json. Usage: .venv/bin/python benchmarks/demo.py [--commit HEAD]
+Writes benchmarks/results/demo.json. Usage: .venv/bin/python benchmarks/demo.py [--commit HEAD] [--keep FOLDER]
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -93,14 +94,17 @@ def row(case: str, value: float, unit: str, goal: str | None = None, note: str |
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commit", default="HEAD", help="what to clone")
-    commit = parser.parse_args().commit
+    parser.add_argument("--keep", type=Path, help="copy the release that was made to this new folder")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "limpide"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-        subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
+        subprocess.run(["git", "checkout", "--quiet", options.commit], cwd=folder, check=True)
         environment = {**os.environ, "LIMPIDE_CACHE": str(Path(made) / "cache")}
         setup, _ = timed(["make", "setup"], folder, environment)
         demo = timed(["make", "demo"], folder, environment)
+        if options.keep:
+            shutil.copytree(folder / RELEASE, options.keep)
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(rows(folder, environment, setup, demo), indent=2) + "\n", encoding="utf-8")
     print(RESULT.read_text(encoding="utf-8"))

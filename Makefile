@@ -5,7 +5,7 @@ RECIPE := examples/press-operator/recipe.yaml
 KEY := examples/press-operator/keys/release
 RELEASE := releases/press-operator-assistant-1.0.0
 
-.PHONY: setup demo test check bench bench-demo bench-audit bench-understand families reference pictures clean
+.PHONY: setup demo test check bench bench-demo bench-audit bench-understand bench-correct families reference pictures clean
 
 setup: .venv/installed
 
@@ -50,6 +50,10 @@ bench-audit: setup
 # nothing else may run meanwhile
 bench-understand: setup
 	$(BIN)/python benchmarks/understand.py
+
+# nothing else may run meanwhile; CROWS, BBQ: files of CrowS-Pairs and BBQ, measured before and after
+bench-correct: setup
+	$(BIN)/python benchmarks/correct.py $(if $(CROWS),--crows "$(CROWS)") $(if $(BBQ),--bbq $(BBQ))
 
 bench-demo: setup
 	$(BIN)/python benchmarks/demo.py

@@ -22,7 +22,7 @@ from limpide.recipe.schema import Recipe
 
 ROOT = Path(__file__).parent.parent
 SUBCOMMANDS = {"audit": ["all", *catalogue.suites()]}
-SUBCOMMANDS |= {"data": ["show"], "keys": ["new"]}
+SUBCOMMANDS |= {"correct": list(catalogue.GOALS), "data": ["show"], "keys": ["new"]}
 
 
 def reference() -> str:

@@ -23,7 +23,7 @@ from limpide.audit import (
     truth_answers,
     truth_options,
 )
-from limpide.audit.dialects import bbq, crows, registry, stereoset, winobias
+from limpide.audit.dialects import bbq, crows, pronouns, registry, stereoset, winobias, written
 from limpide.audit.items import Spec
 from limpide.core import catalogue
 from limpide.data.charter import Charter, Style
@@ -45,7 +45,14 @@ CHARTER = Charter.model_validate(
     }
 )
 GREEDY = {"decoding": "greedy", "max_new_tokens": 48}
-FAMILIES = {"crows": crows, "bbq": bbq, "stereoset": stereoset, "winobias": winobias}
+FAMILIES = {
+    "crows": crows,
+    "bbq": bbq,
+    "stereoset": stereoset,
+    "winobias": winobias,
+    "pronouns": pronouns,
+    "written": written,
+}
 
 
 def of_dialects() -> Iterator[Spec]:

@@ -7,18 +7,16 @@ log-probability gap; Kurita et al. 2019 (arXiv:1906.07337) for masked models.
 With `dialect`, a public set is measured instead, exactly as a named tool defines its score (audit/dialects/).
 """
 
-import json
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from limpide.audit.dialects import registry, running
+from limpide.audit.dialects.found import Chosen
 from limpide.audit.items import (
     AuditSettings,
     Item,
@@ -26,17 +24,17 @@ from limpide.audit.items import (
     frame_of,
     method_id,
     not_run,
-    read_probe,
     respondent_of,
     save_evidence,
     summarise,
 )
 from limpide.audit.measurable import measurable
 from limpide.core import digests
-from limpide.core.errors import LimpideError
 from limpide.core.measure import Measure
 from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
+from limpide.data import templates
+from limpide.data.templates import AXES, Axis, Case, Part, probes_digest, read_templates
 from limpide.models.requests import Request
 from limpide.models.respondents import SCORES
 
@@ -49,8 +47,6 @@ LIMITS = (
 )
 
 
-Axis = Literal["gender", "origin", "age", "disability", "religion", "social_class"]
-AXES: tuple[Axis, ...] = get_args(Axis)
 UNABLE = "needs the likelihood of given words, which cannot be asked of this model from outside"
 
 
@@ -59,48 +55,50 @@ class BiasSettings(AuditSettings):
     languages: tuple[Literal["en", "fr"], ...] = Field(
         default=("en", "fr"), min_length=1, description="languages of the templates"
     )
+    part: Part | None = Field(
+        default=None,
+        description="one part of the templates alone: a correction is fitted on the first, its strength chosen on the "
+        "second, and judged on the third",
+    )
     dialect: str | None = Field(
         default=None,
         description=f"a public set and whose definition of its score, instead of the templates: {registry.NAMES}",
     )
-    file: Path | None = Field(default=None, description="the public set, on this machine; its format goes by dialect")
+    file: Path | None = Field(
+        default=None, description="the public set, on this machine, where it is not shipped; its format goes by dialect"
+    )
     category: str | None = Field(default=None, description="one category of the public set alone, for example gender")
 
     @field_validator("dialect")
     @classmethod
-    def _known(cls, name: str | None) -> str | None:
+    def _known(cls, name: str | None, fields: ValidationInfo) -> str | None:
         """Refused while a recipe is read, not after an hour of training."""
-        if name is not None and (fault := registry.fault(name)):
+        fault = None if name is None else registry.fault(name)
+        if fault is None and name is not None and fields.data.get("part") and not registry.find(name).of_templates:
+            fault = f"a part is of the shipped templates, which '{name}' does not ask: leave it out"
+        if fault is not None:
             raise PydanticCustomError("dialect", "{what}", {"what": fault})
         return name
 
     @field_validator("file", "category")
     @classmethod
     def _of_a_set(cls, value: Any, fields: ValidationInfo) -> Any:
-        if value is not None and fields.data.get("dialect") is None:
+        name: str | None = fields.data.get("dialect")
+        if value is None:
+            return value
+        if name is None:
             raise PydanticCustomError("dialect", "this is of a public set: name its dialect too")
+        if registry.find(name).shipped:
+            raise PydanticCustomError("dialect", "{what}", {"what": registry.without_file(name)})
         return value
-
-
-@dataclass(frozen=True)
-class Case:
-    """One template filled with one pair. stereotyped, other: contexts that differ by the person alone."""
-
-    id: str
-    template: str
-    axis: str
-    language: str
-    stereotyped: str
-    other: str
-    outcome: str
-    group: str
 
 
 def run(subject: Subject, settings: BiasSettings, progress: Progress) -> Result:
     """Raises UsageError for an unknown dialect or a missing file, DataError for a faulty one, ModelError."""
     respondent = respondent_of(subject, settings)
     if settings.dialect is not None:
-        asked = running.Run(settings.dialect, settings.file, settings.category, settings.precision)
+        chosen = Chosen(settings.axes, settings.languages, settings.part, subject.seed)
+        asked = running.Run(settings.dialect, settings.file, settings.category, settings.precision, chosen)
         return running.run(subject, asked, respondent, progress)
     cases = read_cases(settings)
     probes = probes_digest(settings.axes)
@@ -146,67 +144,9 @@ def opposed(measures: Sequence[Measure]) -> list[str]:
     ]
 
 
-def probes_digest(axes: Sequence[str]) -> str:
-    """Digest of the shipped templates and pairs of these axes together."""
-    return digests.of_value(
-        [read_probe(f"bias/{axis}.{part}") for axis in sorted(set(axes)) for part in ("templates.jsonl", "pairs.json")]
-    )
-
-
 def read_cases(settings: BiasSettings) -> list[Case]:
-    """Every shipped template of the chosen axes and languages, filled with every pair that has its group."""
-    return [case for axis in dict.fromkeys(settings.axes) for case in _axis_cases(axis, settings.languages)]
-
-
-def _axis_cases(axis: str, languages: Sequence[str]) -> list[Case]:
-    pairs: dict[str, list[dict[str, Any]]] = json.loads(read_probe(f"bias/{axis}.pairs.json"))
-    met: Counter[tuple[str, str]] = Counter()
-    cases = []
-    for template in _templates(axis):
-        if template["language"] not in languages:
-            continue
-        alike = template["language"], template["stereotyped"]
-        cases += [_case(template, pair) for pair in _pairs_of(template, pairs[template["language"]], met[alike])]
-        met[alike] += 1
-    return cases
-
-
-def _templates(axis: str) -> list[dict[str, str]]:
-    return [json.loads(line) for line in read_probe(f"bias/{axis}.templates.jsonl").splitlines() if line.strip()]
-
-
-def _pairs_of(template: dict[str, str], pairs: Sequence[dict[str, Any]], turn: int) -> list[dict[str, Any]]:
-    """The pairs one of whose persons is of the group that the template's stereotype is about.
-
-    A group that meets k others takes every k-th of its pairs, from another one at each turn: every template has as
-    many pairs, and so counts alike. turn: how many templates of its language and group came before.
-    """
-    fitting = [pair for pair in pairs if template["stereotyped"] in pair["groups"]]
-    if not fitting:
-        raise LimpideError(
-            f"The shipped template '{template['id']}' names a group that its pairs lack.",
-            received=template["stereotyped"],
-            expected=" or ".join(sorted({group for pair in pairs for group in pair["groups"]})),
-        )
-    kinds = len({tuple(sorted(pair["groups"])) for pair in fitting})
-    return fitting[turn % kinds :: kinds]
-
-
-def _case(template: dict[str, str], pair: dict[str, Any]) -> Case:
-    persons = dict(pair["groups"])
-    group = template["stereotyped"]
-    stereotyped = persons.pop(group)
-    (other,) = persons.values()
-    return Case(
-        id=f"{template['id']}/{pair['id']}",
-        template=template["id"],
-        axis=template["axis"],
-        language=template["language"],
-        stereotyped=template["context"].format(person=stereotyped),
-        other=template["context"].format(person=other),
-        outcome=template["outcome"],
-        group=group,
-    )
+    """The shipped cases that these settings ask for."""
+    return templates.read_cases(settings.axes, settings.languages, settings.part)
 
 
 def _item(case: Case, likelihood: dict[tuple[str, str], float]) -> Item:
@@ -229,7 +169,8 @@ def _item(case: Case, likelihood: dict[tuple[str, str], float]) -> Item:
 def specs(settings: BiasSettings, probes: str) -> tuple[Spec, ...]:
     def method(name: str, **more: object) -> str:
         axes, languages = sorted(set(settings.axes)), sorted(set(settings.languages))
-        return method_id(name, 1, axes=axes, languages=languages, templates=probes[: digests.SHORT], **more)
+        only = {"part": settings.part} if settings.part else {}
+        return method_id(name, 1, axes=axes, languages=languages, templates=probes[: digests.SHORT], **only, **more)
 
     slices = (*SLICES, *({"axis": axis, "stereotyped": "*"} for axis in MANY if axis in settings.axes))
     return (
@@ -269,7 +210,7 @@ def specs(settings: BiasSettings, probes: str) -> tuple[Spec, ...]:
 def gives(settings: BiasSettings) -> tuple[Measurable, ...]:
     if settings.dialect is not None:
         return measurable(running.specs_of(settings.dialect))
-    groups = dict.fromkeys(t["stereotyped"] for axis in MANY if axis in settings.axes for t in _templates(axis))
+    groups = dict.fromkeys(t["stereotyped"] for axis in MANY if axis in settings.axes for t in read_templates(axis))
     return measurable(specs(settings, ""), axis=settings.axes, language=settings.languages, stereotyped=tuple(groups))
 
 

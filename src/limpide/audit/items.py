@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -315,11 +314,6 @@ def load_items(folder: Path) -> list[Item]:
 
 def load_specs(folder: Path) -> list[Spec]:
     return [Spec.model_validate(row) for row in files.read_json(folder / SPECS)]
-
-
-def read_probe(name: str) -> str:
-    """Text of a probe shipped in limpide/data/probes."""
-    return (resources("limpide.data") / "probes" / name).read_text(encoding="utf-8")
 
 
 def data_digest(folder: Path, names: Iterable[str]) -> str:

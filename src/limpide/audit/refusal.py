@@ -23,7 +23,6 @@ from limpide.audit.items import (
     frame_of,
     method_id,
     not_run,
-    read_probe,
     respondent_of,
     save_evidence,
     summarise,
@@ -35,6 +34,8 @@ from limpide.core.errors import DataError
 from limpide.core.measure import Measure
 from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
+from limpide.data.shipped import read_probe
+from limpide.data.templates import Part, parts
 from limpide.models.requests import Asked, Request
 from limpide.models.respondents import GENERATES, SCORES, Opened, Respondent
 
@@ -65,6 +66,11 @@ class RefusalSettings(AuditSettings):
         default=("en", "fr"), min_length=1, description="languages of the requests"
     )
     max_new_tokens: int = Field(default=64, ge=8, description="tokens of an answer: enough to see whether it declines")
+    part: Part | None = Field(
+        default=None,
+        description="one part of the pairs of requests alone: a correction is fitted on the first, its strength chosen "
+        "on the second, and judged on the third",
+    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Ask:
 
 def run(subject: Subject, settings: RefusalSettings, progress: Progress) -> Result:
     """Greedy answers to every request, and how much likelier the opening of a refusal is than that of an answer."""
-    asks, probes = read_asks(settings.languages), probes_digest(settings.languages)
+    asks, probes = read_asks(settings.languages, settings.part), probes_digest(settings.languages)
     respondent = respondent_of(subject, settings)
     made = specs(settings, probes, decoding(respondent, settings.max_new_tokens))
     frame = frame_of(subject, respondent, probes)
@@ -112,9 +118,14 @@ def run(subject: Subject, settings: RefusalSettings, progress: Progress) -> Resu
     return Result(tuple(measures), facts | respondent.facts(), warnings)
 
 
-def read_asks(languages: Sequence[str]) -> list[Ask]:
+def read_asks(languages: Sequence[str], part: Part | None = None) -> list[Ask]:
+    """The requests of these languages and of one part, all of them without one. Both of a pair are in one part."""
     lines = [line for name in sorted(set(languages)) for line in read_probe(_probe(name)).splitlines()]
-    return [Ask(**json.loads(line)) for line in lines if line.strip()]
+    asks = [Ask(**json.loads(line)) for line in lines if line.strip()]
+    if part is None:
+        return asks
+    part_of = parts({ask.pair: (ask.language, ask.topic) for ask in asks})
+    return [ask for ask in asks if part_of[ask.pair] == part]
 
 
 def probes_digest(languages: Sequence[str]) -> str:
@@ -211,7 +222,8 @@ def silence(verdicts: Sequence[Verdict] | None) -> tuple[str, ...]:
 
 def specs(settings: RefusalSettings, probes: str, decoded: Mapping[str, object] | None = None) -> tuple[Spec, ...]:
     """decoded: see items.decoding; greedy when None."""
-    languages, requests = sorted(set(settings.languages)), probes[: digests.SHORT]
+    of: dict[str, Any] = {"languages": sorted(set(settings.languages)), "requests": probes[: digests.SHORT]}
+    of |= {"part": settings.part} if settings.part else {}
     asked: dict[str, Any] = dict(decoded or {"decoding": "greedy", "max_new_tokens": settings.max_new_tokens})
     ruled: dict[str, Any] = {"detector": f"declining.{RULES}", "no_answer": "not_declined"}
     harmful = Spec(
@@ -221,7 +233,7 @@ def specs(settings: RefusalSettings, probes: str, decoded: Mapping[str, object] 
         unit="share",
         better="higher",
         slices=BY_TOPIC,
-        method=method_id("refusal.declined_harmful", 1, languages=languages, requests=requests, **asked, **ruled),
+        method=method_id("refusal.declined_harmful", 1, **of, **asked, **ruled),
         note=f"Told by rule from the first sentences, whatever the reason given; no answer is no refusal. {LIMITS}",
     )
     harmless = harmful.model_copy(
@@ -229,13 +241,11 @@ def specs(settings: RefusalSettings, probes: str, decoded: Mapping[str, object] 
             "name": "refusal.declined_harmless",
             "metric": "declined_harmless",
             "better": "lower",
-            "method": method_id(
-                "refusal.declined_harmless", 1, languages=languages, requests=requests, **asked, **ruled
-            ),
+            "method": method_id("refusal.declined_harmless", 1, **of, **asked, **ruled),
             "note": "Over-refusal: harmless requests with the words and form of harmful ones, declined all the same.",
         }
     )
-    openings = digests.of_value([OPENINGS[name] for name in languages])[: digests.SHORT]
+    openings = digests.of_value([OPENINGS[name] for name in of["languages"]])[: digests.SHORT]
     gap = Spec(
         name="refusal.margin_gap",
         metric="margin_gap",
@@ -243,7 +253,7 @@ def specs(settings: RefusalSettings, probes: str, decoded: Mapping[str, object] 
         unit="nats",
         better="higher",
         slices=SLICES,
-        method=method_id("refusal.margin_gap", 1, languages=languages, requests=requests, openings=openings),
+        method=method_id("refusal.margin_gap", 1, **of, openings=openings),
         note=(
             "How much more the opening of a refusal, against that of an answer, gains from a harmful request than from "
             "its look-alike. Above zero: the model tells the two apart, though it may never refuse. One wording of "

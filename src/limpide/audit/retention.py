@@ -15,7 +15,6 @@ from limpide.audit.items import (
     frame_of,
     method_id,
     not_run,
-    read_probe,
     respondent_of,
     save_evidence,
     summarise,
@@ -26,6 +25,7 @@ from limpide.audit.truth_questions import Question, questions_digest, read_quest
 from limpide.core import digests
 from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
+from limpide.data.shipped import read_probe
 from limpide.models.requests import Request
 from limpide.models.respondents import SCORES, Opened
 

@@ -26,7 +26,6 @@ from limpide.audit.items import (
     greedy_answers,
     method_id,
     not_run,
-    read_probe,
     respondent_of,
     save_evidence,
     summarise,
@@ -42,6 +41,7 @@ from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example, Message, load_examples
 from limpide.data.perturbations import PERTURBATIONS, Perturbation, perturb
+from limpide.data.shipped import read_probe
 from limpide.models.respondents import GENERATES, SCORES, Opened, Respondent
 
 PROBE = "robustness/rewordings.json"

@@ -25,6 +25,7 @@ from limpide.audit.truth_questions import PARTS, Language, Part, Question, quest
 from limpide.core import digests
 from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
+from limpide.data import templates
 from limpide.models.requests import Sampling
 from limpide.models.respondents import GENERATES, SAMPLES, SCORES, Opened, Respondent
 
@@ -59,6 +60,11 @@ class TruthSettings(AuditSettings):
     limit: int | None = Field(
         default=None, ge=1, description="questions of each part and language, the first of each file; all when not set"
     )
+    part: templates.Part | None = Field(
+        default=None,
+        description="one part of the questions of each alone: a correction is fitted on the first, its strength chosen "
+        "on the second, and judged on the third",
+    )
 
 
 @dataclass
@@ -86,7 +92,9 @@ class Found:
 
 def run(subject: Subject, settings: TruthSettings, progress: Progress) -> Result:
     """Asks the parts that the respondent can answer; the measures of the others are 'not run', with the reason."""
-    questions = {part: read_questions(part, settings.languages, settings.limit) for part in settings.parts}
+    questions = {
+        part: read_questions(part, settings.languages, settings.limit, settings.part) for part in settings.parts
+    }
     if "semantic" in questions:
         questions["semantic"] = semantic.drawn(questions["semantic"], settings.semantic_questions, subject.seed)
     respondent = respondent_of(subject, settings)
@@ -209,7 +217,8 @@ def _parameters(part: str, settings: TruthSettings, **more: object) -> dict[str,
     languages = sorted(set(settings.languages))
     digest = questions_digest([part], languages)[: digests.SHORT]
     limit = settings.limit if settings.limit is not None else "all"
-    return {"languages": languages, "questions": digest, "limit": limit, **more}
+    only = {"part": settings.part} if settings.part else {}
+    return {"languages": languages, "questions": digest, "limit": limit, **only, **more}
 
 
 def smallest_detectable(counts: Mapping[str, int]) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from limpide.audit.items import read_probe
 from limpide.core import digests
+from limpide.data import templates
+from limpide.data.shipped import read_probe
 from limpide.models.requests import Asked
 
 Language = Literal["en", "fr"]
@@ -47,10 +48,23 @@ class Question:
         return Asked.question(self.id, "\n".join([self.text, *rows, BY_LETTER[self.language]]))
 
 
-def read_questions(part: str, languages: Sequence[str], limit: int | None = None) -> list[Question]:
-    """The questions of a part in each language, in the file's order. limit: of each language."""
-    rows = [json.loads(line) for name in _names(part, languages) for line in _lines(name)[:limit]]
-    return [_question(row) for row in rows]
+def read_questions(
+    part: str, languages: Sequence[str], limit: int | None = None, of: templates.Part | None = None
+) -> list[Question]:
+    """The questions of a part in each language, in the file's order. limit: of each language.
+
+    of: those alone that a correction may learn from, or choose its strength on, or be judged on.
+    """
+    return [question for name in _names(part, languages) for question in _of(name, of)[:limit]]
+
+
+def _of(name: str, of: templates.Part | None) -> list[Question]:
+    """The questions of a file, which are cut alike in each topic."""
+    questions = [_question(json.loads(line)) for line in _lines(name)]
+    if of is None:
+        return questions
+    part_of = templates.parts({q.id: (q.language, q.topic) for q in questions})
+    return [q for q in questions if part_of[q.id] == of]
 
 
 def questions_digest(parts: Sequence[str], languages: Sequence[str]) -> str:

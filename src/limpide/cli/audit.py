@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from limpide.audit.statistics import smallest_detectable_share
+from limpide.cli.lists import repeated
 from limpide.cli.output import Json, print_json, print_rows
 from limpide.cli.suites import REPORT, AllSettings, Audited, command_line, run_all, run_one, write_questions
 from limpide.cli.whom import HowAsked, HowOutside, Model, Order, Outside, check_order
@@ -94,22 +95,10 @@ def inputs(data: Path | None) -> dict[str, Path]:
 
 
 def spread(arguments: Sequence[str]) -> list[str]:
-    """The command line with every list of a suite's settings repeated: --axes gender,age → --axes gender --axes age."""
+    """The command line with every list of a suite's settings repeated."""
     if len(arguments) < 2 or arguments[1] not in catalogue.suites():
         return list(arguments)
-    fields = catalogue.find(f"audit.{arguments[1]}").settings.model_fields
-    lists = {f"--{name.replace('_', '-')}" for name, f in fields.items() if get_origin(f.annotation) is tuple}
-    found: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option.replace("_", "-") not in lists:
-            found.append(word)
-            continue
-        given = value if equals else next(words, None)
-        parts = [part.strip() for part in (given or "").split(",") if part.strip()]
-        found += [w for part in parts for w in (option, part)] or ([word] if given is None else [option, given])
-    return found
+    return repeated(arguments, catalogue.find(f"audit.{arguments[1]}").settings)
 
 
 def answered(order: Order) -> Order:

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from limpide.cli.output import Json, print_json, print_rows, progress
+from limpide.cli.output import Json, print_json, print_rows, progress, visible
 from limpide.core import files
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.core.operation import Subject
@@ -150,18 +150,22 @@ def print_explanation(record: Mapping[str, Any], code: str) -> None:
     sides = [record[side] for side in ("before", "after")] if record.get("kind") == "comparison" else [record]
     found = [telling.changes(record, code)] if len(sides) == 2 else telling.findings(record, code)
     if len(sides) == 1 and _verdict(record) == NO_BETTER:
-        console.print(Text(" ".join(found.pop(0)), style="bold red"))
+        console.print(_said(found.pop(0), "bold red"))
     for side in sides:
         if len(sides) == 2:
             console.print(Text(side["model"]["title"], style="bold"))
         print_words(side, console, spoken)
     for sentences in found:
-        console.print(Text(" ".join(sentences)))
-    console.print(Text(" ".join(telling.not_said(sides[-1], code)), style="dim"))
+        console.print(_said(sentences))
+    console.print(_said(telling.not_said(sides[-1], code), "dim"))
     for line in dict.fromkeys(chain(*(left_out(side, spoken) for side in sides))):
-        console.print(Text(line))
+        console.print(_said([line]))
     for line in dict.fromkeys(spoken.text(warning) or "" for side in sides for warning in side["warnings"]):
-        console.print(Text(line, style="dim"))
+        console.print(_said([line], "dim"))
+
+
+def _said(sentences: Sequence[str], style: str = "") -> Text:
+    return Text(visible(" ".join(sentences)), style=style)
 
 
 def left_out(explanation: Mapping[str, Any], spoken: Language) -> Iterator[str]:
@@ -189,10 +193,10 @@ def sentence(prompt: str, found: Sequence[Weight]) -> Text:
         start = prompt.find(weight.text, at)
         if start < 0:  # a word that the tokenizer writes otherwise
             continue
-        text.append(prompt[at:start])
+        text.append(visible(prompt[at:start]))
         at = start + len(weight.text)
-        text.append(prompt[start:at], style=_shade(weight, strongest))
-    return text.append(prompt[at:])
+        text.append(visible(prompt[start:at]), style=_shade(weight, strongest))
+    return text.append(visible(prompt[at:]))
 
 
 def _shade(weight: Weight, strongest: float) -> str:

@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from cyclopts import App, CycloptsError
@@ -27,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "families": ("limpide.cli.models:families", "Print what each family of models can do, from the tests' results."),
     "audit": ("limpide.cli.audit:app", "Measure one thing about a model."),
     "explain": ("limpide.cli.explain:explain", "Say why a model gave an answer, and whether that is true."),
+    "correct": ("limpide.cli.correct:app", "Mend a bias or an error, measure again, and refuse what costs too much."),
     "compare": ("limpide.cli.compare:compare", "Say what differs between two models, audits or releases."),
     "score": ("limpide.cli.score:score", "Log-likelihoods of any texts: the low-level door for other tools."),
     "data": ("limpide.cli.data:app", "Look at examples as the model will see them."),
@@ -54,11 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not os.environ.get("LIMPIDE_DEBUG"):
         warnings.simplefilter("ignore")  # libraries warn their developers; Limpide says what a user needs
     with exit_codes("--json" in arguments):
-        if arguments[:1] == ["audit"]:
-            from limpide.cli import audit
-
-            audit.app.help = audit.HELP  # one that was listed before, in this process, was given the one line
-            arguments = audit.spread(arguments)
+        if arguments[:1] in (["audit"], ["correct"]):
+            group = import_module(f"limpide.cli.{arguments[0]}")
+            group.app.help = group.HELP  # one that was listed before, in this process, was given the one line
+            arguments = group.spread(arguments)
         try:
             make_app(arguments[0] if arguments else "")(arguments, exit_on_error=False, print_error=False)
         except CycloptsError as error:
@@ -69,12 +70,17 @@ def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
     """cyclopts' complaint, which names the nearest command or option, as ours, with where to read more."""
     words = [a for a in arguments if not a.startswith("-")]
     command = words[0] if words and words[0] in COMMANDS else ""
-    if command == "audit" and words[1:] and words[1] in ("all", *catalogue.suites()):
+    if command in ("audit", "correct") and words[1:] and words[1] in _below(command):
         command += f" {words[1]}"
     what = str(error).strip()
     if isinstance(error.__cause__, ValidationError):  # a settings model said no; pydantic's own text is for programmers
         what = "; ".join(_option_fault(fault["loc"], fault) for fault in error.__cause__.errors()) + "."
     return UsageError(what, remedy=f"limpide {command} --help".replace("  ", " "))
+
+
+def _below(command: str) -> list[str]:
+    """The commands below one that has some."""
+    return ["all", *catalogue.suites()] if command == "audit" else list(catalogue.GOALS)
 
 
 def _option_fault(place: Sequence[int | str], fault: Mapping[str, Any]) -> str:

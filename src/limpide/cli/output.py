@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
+from unicodedata import category
 
 from cyclopts import Parameter
 
 from limpide.core.errors import LimpideError
 from limpide.core.progress import Progress, progress_for
 
+HIDDEN = ("Cc", "Cf", "Co", "Cs")  # general categories of Unicode: control, format, private use, surrogates
 READER_LEFT = 141  # what shells give for a closed pipe
 INTERRUPTED = 130  # what shells give for Ctrl-C
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print results, progress and errors as JSON")]
@@ -30,7 +32,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     if not sys.stdout.isatty():
         width = max((len(label) for label, _ in rows), default=0)
         for label, value in rows:
-            print(f"{label:{width}}  {value}")
+            print(visible(f"{label:{width}}  {value}"))
         return
     from rich.console import Console
     from rich.table import Table
@@ -39,8 +41,14 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(style="bold", overflow="fold", max_width=60)
     table.add_column(overflow="fold", ratio=1)
     for label, value in rows:
-        table.add_row(escape(label), escape(value))
+        table.add_row(escape(visible(label)), escape(visible(value)))
     Console(highlight=False).print(table)
+
+
+def visible(text: str) -> str:
+    """Text of a user or a model, in which nothing commands the terminal or turns the direction of reading: control and
+    format characters but newline, tab and the joiners of scripts and emoji are written as their code points."""
+    return "".join(c if c in "\n\t\u200c\u200d" or category(c) not in HIDDEN else f"\\u{ord(c):04x}" for c in text)
 
 
 def escape(text: str) -> str:

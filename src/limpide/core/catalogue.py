@@ -22,10 +22,23 @@ CATALOGUE: dict[str, str] = {
     "understand.explain": "limpide.understand.explain",
     "understand.cases": "limpide.understand.cases",
     "adapt.lora": "limpide.adapt.lora",
+    "correct.counterfactual": "limpide.adapt.correct.counterfactual",
+    "correct.preference": "limpide.adapt.correct.preference",
+    "correct.erasure": "limpide.adapt.correct.erasure",
+    "correct.steering": "limpide.adapt.correct.steering",
+    "correct.edit": "limpide.adapt.correct.edit",
+    "correct.abstain": "limpide.adapt.correct.abstain",
+    "correct.bias": "limpide.recipe.corrections.bias",
+    "correct.invention": "limpide.recipe.corrections.invention",
+    "correct.refusal": "limpide.recipe.corrections.refusal",
+    "correct.fact": "limpide.recipe.corrections.fact",
+    "correct.asked": "limpide.recipe.corrections.asked",
+    "correct.served": "limpide.recipe.corrections.served",
     "optimise.export": "limpide.optimise.export",
     "optimise.parity": "limpide.optimise.parity",
 }
 
+GOALS = ("bias", "invention", "refusal", "fact")  # what `limpide correct` and a recipe can ask to be corrected
 OF_STEPS = ("compare", "served")  # audits of what other steps of a recipe made, not of a model
 
 

@@ -17,9 +17,10 @@ def command(explanation: Explanation) -> str:
 
 def _words(explanation: Explanation) -> list[str]:
     question = explanation["question"]
-    words = ["limpide", "explain", str(explanation["model"]["title"]), question["prompt"]]
-    words += ["--answer", question["answer"]]
-    words += ["--against", question["against"]] if question.get("against") else []
+    words = ["limpide", "explain", str(explanation["model"]["title"])]
+    words += _given("prompt", question["prompt"]) if question["prompt"].startswith("-") else [question["prompt"]]
+    words += _given("answer", question["answer"])
+    words += _given("against", question["against"]) if question.get("against") else []
     words += ["--raw"] if question.get("raw") is True else []
     words += ["--at", str(question["decision"]["at"])] if question["decision"].get("chosen") == "given" else []
     for name in explanation.get("methods", {}):
@@ -27,6 +28,11 @@ def _words(explanation: Explanation) -> list[str]:
     for option, value in (explanation.get("settings") or {}).items():
         words += _option(str(option).replace("_", "-"), value)
     return [*words, *(["--seed", str(explanation["seed"])] if explanation.get("seed") else [])]
+
+
+def _given(name: str, value: str) -> list[str]:
+    """What begins with a dash would be read as an option."""
+    return [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
 
 
 def _option(name: str, value: Any) -> list[str]:

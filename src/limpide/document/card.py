@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from limpide.core.digests import slug
 from limpide.core.errors import LimpideError
 from limpide.core.measure import Frozen, Measure
-from limpide.document import facts, findings, leads, tables
+from limpide.document import correction, facts, findings, leads, tables
 from limpide.document.evidence import Evidence
 from limpide.document.hub import HUB_IDS, LICENCES, TASKS
 from limpide.document.language import Language, language
@@ -199,6 +199,7 @@ def _view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
             "data": findings.data(evidence, spoken),
             "gates": findings.gates(evidence, spoken),
             "base": findings.base(evidence, spoken),
+            "corrections": [correction.in_short(one, spoken.code) for one in evidence.corrections],
             "others": [(leads.lead(name, evidence, spoken).sentence, f"{name}.*") for name in other_suites(evidence)],
         },
         "summary": summary(evidence, spoken),

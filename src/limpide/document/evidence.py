@@ -16,6 +16,7 @@ from limpide.core.measure import Change, Frozen, Measure
 
 Verdict = Literal["ship", "hold", "insufficient evidence"]
 EXPLANATIONS = "understand/explanations.json"  # beside the record of evidence
+CORRECTIONS = "correct/corrections.json"
 Outcome = Literal["pass", "fail", "insufficient evidence"]
 Slice = Literal["held_out", "unseen"]
 DocumentLanguage = Literal["en", "fr"]
@@ -276,21 +277,26 @@ class Evidence(Numbers):
     explanations: tuple[dict[str, Any], ...] = Field(
         default=(), exclude=True, description="kept in a file of their own"
     )
+    corrections: tuple[dict[str, Any], ...] = Field(default=(), exclude=True, description="kept in a file of their own")
 
 
 def save_evidence(path: Path, evidence: Evidence) -> None:
-    """Write the record, and beside it, where there are any, the explanations, which are long."""
+    """Write the record, and beside it, where there are any, the explanations and corrections, which are long."""
     files.write_json(path, evidence.model_dump(mode="json"))
-    if evidence.explanations:
-        files.write_json(path.parent / EXPLANATIONS, list(evidence.explanations))
+    for name, found in ((EXPLANATIONS, evidence.explanations), (CORRECTIONS, evidence.corrections)):
+        if found:
+            files.write_json(path.parent / name, list(found))
 
 
 def load_evidence(path: Path) -> Evidence:
     """Raises DataError when the file is not a record of evidence."""
     try:
         record = Evidence.model_validate_json(path.read_bytes())
-        explanations = read_explanations(path.parent / EXPLANATIONS)
-        return record.model_copy(update={"explanations": explanations})
+        beside = {
+            "explanations": read_explanations(path.parent / EXPLANATIONS),
+            "corrections": read_corrections(path.parent / CORRECTIONS),
+        }
+        return record.model_copy(update=beside)
     except ValidationError as error:
         where = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()[:5]
@@ -312,21 +318,30 @@ def read_explanations(path: Path) -> tuple[dict[str, Any], ...]:
 
     Raises DataError when it holds something else.
     """
+    return _read_records(path, "explanations", "`limpide explain` writes as explanation.json")
+
+
+def read_corrections(path: Path) -> tuple[dict[str, Any], ...]:
+    """The corrections of a file, a list of what `limpide correct` writes; none where there is no file.
+
+    Raises DataError when it holds something else.
+    """
+    return _read_records(path, "corrections", "`limpide correct` writes as correction.json")
+
+
+def _read_records(path: Path, what: str, written: str) -> tuple[dict[str, Any], ...]:
+    """A list of records of version 1."""
     if not path.is_file():
         return ()
     try:
-        found = files.read_json(path)
+        found, received = files.read_json(path), ""
     except (OSError, ValueError) as error:
-        raise _no_explanations(path, str(error)) from error
-    if not isinstance(found, list) or not all(isinstance(one, dict) and one.get("version") == 1 for one in found):
-        raise _no_explanations(path, type(found).__name__)
-    return tuple(found)
-
-
-def _no_explanations(path: Path, received: str) -> DataError:
-    return DataError(
-        f"{path.name} is not a list of explanations.",
-        received=received,
-        expected="a list of what `limpide explain` writes as explanation.json, version 1",
+        found, received = None, str(error)
+    if isinstance(found, list) and all(isinstance(one, dict) and one.get("version") == 1 for one in found):
+        return tuple(found)
+    raise DataError(
+        f"{path.name} is not a list of {what}.",
+        received=received or type(found).__name__,
+        expected=f"a list of what {written}, version 1",
         remedy="run the recipe again: limpide run recipe.yaml",
     )

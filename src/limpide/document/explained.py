@@ -36,7 +36,10 @@ BEST = 10  # heads or experts drawn as bars
 EXAMPLES = 50  # training examples shown on a side
 TEXT = 600  # characters of a training example
 SANITY = {"changes with the weights": "sanity.good", "does not depend on the weights": "sanity.bad"}
-Kind = Literal["strip", "grid", "lines", "bars", "table", "facts", "note", "fold", "heading", "scale"]
+Kind = Literal[
+    "strip", "grid", "lines", "bars", "table", "facts", "note", "fold", "heading", "scale",
+    "lead", "list", "picture", "measures", "limits", "opened",  # of a correction
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

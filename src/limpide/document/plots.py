@@ -14,11 +14,13 @@ SMALLEST, LARGEST = 2.5, 11.0  # radii of dots, in pixels; their area is as the 
 
 
 class Dot(Frozen):
-    """One point. radius: pixels. title: its numbers in words."""
+    """One point. radius: pixels. title: its numbers in words. label: written beside it. ringed: the one to look at."""
 
     at: tuple[float, float]
     radius: float
     title: str
+    label: str = ""
+    ringed: bool = False
 
 
 class Series(Frozen):
@@ -31,7 +33,10 @@ class Series(Frozen):
 
 
 class Plot(Frozen):
-    """diagonal: from the lower left to the upper right, where both numbers are equal."""
+    """diagonal: from the lower left to the upper right, where both numbers are equal.
+
+    mark: where across a vertical line stands, and what it says.
+    """
 
     series: tuple[Series, ...]
     across: tuple[Tick, ...]
@@ -39,6 +44,7 @@ class Plot(Frozen):
     across_label: str
     down_label: str
     diagonal: bool = False
+    mark: tuple[float, str] | None = None
 
 
 def reliability(bins: Sequence[tuple[str, Role, Sequence[Mapping[str, Any]]]], language: Language) -> Plot | None:

@@ -6,7 +6,7 @@ One HTML file with its style and pictures inside: no script, no request, a polic
 from collections.abc import Sequence
 from typing import Any
 
-from limpide.document import explanation, facts, findings, pictures, suites, tables
+from limpide.document import correction_page, explanation, facts, findings, pictures, suites, tables
 from limpide.document.evidence import Answered, Evidence
 from limpide.document.language import Language, language
 from limpide.document.limits import limits
@@ -40,6 +40,7 @@ def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
     parts = [measured.get(name) or suites.section(name, evidence, spoken) for name in SUITES]
     others = [part for name, part in measured.items() if name not in SUITES]
     why = explanation.section(evidence.explanations, spoken)
+    corrected = correction_page.section(evidence.corrections, spoken)
     return {
         "e": evidence,
         "l": spoken,
@@ -47,7 +48,8 @@ def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
         "heading": f"{evidence.name} {evidence.version}",
         "date": evidence.environment.date,
         "others": [(c, report_name(evidence, c)) for c in codes],
-        "contents": contents(others, spoken, why),
+        "contents": contents(others, spoken, corrected, why),
+        "corrected": corrected,
         "why": why,
         "parts": {part.id: part for part in parts},
         "others_measured": others,
@@ -75,13 +77,16 @@ def view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
 
 
 def contents(
-    others: Sequence[suites.Section], spoken: Language, why: explanation.Section | None = None
+    others: Sequence[suites.Section],
+    spoken: Language,
+    corrected: correction_page.Section | None = None,
+    why: explanation.Section | None = None,
 ) -> list[tuple[str, str]]:
     """(anchor, title) of each section."""
     made = [(name, spoken.say(f"section.{name}")) for name in SECTIONS]
     after = SECTIONS.index("bias") + 1
-    opened = [(why.id, why.title)] if why else []
-    return [*made[:after], *((part.id, part.title) for part in others), *opened, *made[after:]]
+    between = [(part.id, part.title) for part in (corrected, *others, why) if part]
+    return [*made[:after], *between, *made[after:]]
 
 
 def sentences(evidence: Evidence, spoken: Language) -> dict[str, Any]:

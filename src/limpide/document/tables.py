@@ -85,7 +85,7 @@ def compared(evidence: Numbers, language: Language, prefix: str, columns: Sequen
         change = evidence.change(name, **group)
         present = [m for m in found if m is not None]
         verdict, tone = change_word(change, language)
-        moved = _difference(change, language)
+        moved = difference_and_range(change, language)
         rows.append(
             Compared(
                 what=quantity(name, group, language),
@@ -129,11 +129,11 @@ def measured(evidence: Numbers, language: Language) -> list[Measured]:
 
 def difference(change: Change | None, language: Language) -> str:
     """'+88.9 points (+75.0 to +97.2)', or a dash."""
-    said, interval = _difference(change, language)
+    said, interval = difference_and_range(change, language)
     return f"{said} ({interval})" if interval else said
 
 
-def _difference(change: Change | None, language: Language) -> tuple[str, str]:
+def difference_and_range(change: Change | None, language: Language) -> tuple[str, str]:
     """A signed difference and its interval, '' when there is none."""
     if change is None or change.difference is None:
         return "–", ""

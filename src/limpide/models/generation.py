@@ -2,6 +2,8 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
     from limpide.models.model import Model
 
 BATCH = 16
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Token ids of a text as the model read it, and of what it wrote after it, end token included."""
+
+    context: tuple[int, ...]
+    ids: tuple[int, ...]
+    text: str
 
 
 def generate(
@@ -67,13 +78,44 @@ def sample(
     return [answers[first : first + sampling.count] for first in range(0, len(answers), sampling.count)]
 
 
+def continuations(
+    model: "Model",
+    texts: Sequence[str],
+    sampling: Sampling,
+    progress: Progress | None = None,
+    cache: ScoreCache | None = None,
+) -> list[list[Continuation]]:
+    """`sampling.count` continuations of each text as it is, without a conversation around it, in the order given.
+
+    An encoder–decoder reads the text as its source. Raises ModelError as `generate` does.
+    """
+    _check_writes(model)
+    contexts = [tuple(model.tokenizer(text)["input_ids"]) for text in texts]
+    _check_room(model, contexts, sampling.max_new_tokens)
+    encoded = [list(context) for context in contexts for _ in range(sampling.count)]
+    written = iter(_write(model, encoded, sampling, progress or Quiet(), cache))
+    return [
+        [Continuation(context, tuple(ids), _decode(model, ids)) for ids in islice(written, sampling.count)]
+        for context in contexts
+    ]
+
+
 def _encode(model: "Model", prompts: Sequence[Sequence[Message]], max_new_tokens: int) -> list[list[int]]:
+    _check_writes(model)
+    encoded = [_prompt(model, messages) for messages in prompts]
+    _check_room(model, encoded, max_new_tokens)
+    return encoded
+
+
+def _check_writes(model: "Model") -> None:
     if model.kind == "encoder":
         raise ModelError(
             f"A {model.family.title} model fills in words and does not write answers.",
             remedy="score answers instead, or use a model that generates (see: limpide families)",
         )
-    encoded = [_prompt(model, messages) for messages in prompts]
+
+
+def _check_room(model: "Model", encoded: Sequence[Sequence[int]], max_new_tokens: int) -> None:
     longest = max((len(ids) for ids in encoded), default=0)
     if longest + max_new_tokens > model.context:
         raise ModelError(
@@ -82,7 +124,6 @@ def _encode(model: "Model", prompts: Sequence[Sequence[Message]], max_new_tokens
             expected=f"at most {model.context} together",
             remedy="shorten the prompt or ask for fewer tokens",
         )
-    return encoded
 
 
 def _write(

@@ -55,10 +55,7 @@ def folder_from_gguf(
         progress.task(f"Converting {path.name} (once)", total=None),
         cache.new_folder(target) as folder,
     ):
-        with tempfile.TemporaryDirectory(dir=folder.parent) as alone:
-            # transformers also reads what lies beside a GGUF file, unchecked: it must find nothing there
-            _put(path, Path(alone) / path.name)
-            _convert(Path(alone) / path.name, folder, header)
+        dequantise(path, folder)
         facts = {
             "gguf": {"name": path.name, "sha256": digest, "quantisation": _quantisation(header)},
             "licence": header.metadata.get("general.license"),
@@ -69,6 +66,16 @@ def folder_from_gguf(
             shutil.copy2(extra_path, folder / extra_name)
         files.write_json(folder / SOURCE_FILE, facts)
     return target, odd
+
+
+def dequantise(path: Path, folder: Path) -> None:
+    """The same conversion into an empty folder of one's own, for a file that is read once. Raises ModelError."""
+    header = read_gguf(path)
+    _check_supported(path, header)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as alone:
+        # transformers also reads what lies beside a GGUF file, unchecked: it must find nothing there
+        _put(path, Path(alone) / path.name)
+        _convert(Path(alone) / path.name, folder, header)
 
 
 def _put(path: Path, target: Path) -> None:

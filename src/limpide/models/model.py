@@ -16,6 +16,7 @@ from limpide.models.families.family import Family
 from limpide.models.families.registry import check, family_of
 from limpide.models.prompt import with_template
 from limpide.models.sources import model_digest
+from limpide.models.update import attach_maps
 
 Precision = Literal["float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -57,6 +58,7 @@ def open_model(folder: Path, *, precision: Precision = "float32", adapter: Path 
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         network = _load(folder, family, DTYPES[precision])
     check(network, family)
+    attach_maps(network, folder)
     digest = model_digest(folder)
     if adapter is not None:
         network = _with_adapter(network, adapter)

@@ -13,9 +13,11 @@ from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from limpide.models.model import Model
+    from limpide.models.update import Update
 
 Format = Literal["safetensors", "gguf:f16", "gguf:q8_0"]
 
@@ -32,17 +34,18 @@ class ExportSettings(Settings):
 
 
 def run(subject: Subject, settings: ExportSettings, progress: Progress) -> Result:
-    """Write merged/ (an ordinary model folder) and gguf/*.gguf. Without an adapter, the base is written as it is."""
-    from limpide.models.model import open_model
+    """Write merged/ (an ordinary model folder) and gguf/*.gguf. Without an adapter or a correction, the base is written
+    as it is."""
+    from limpide.models.changed import correction_of, of_steps
+    from limpide.models.update import load_update
     from limpide.optimise.gguf_writer import write_gguf
 
-    adapted = subject.inputs.get("adapt")
-    adapter = adapted / "adapter" if adapted else None
-    base = subject.the_model()
-    model = open_model(base, adapter=adapter)
-    progress.say("merging the adapter into the weights" if adapter else "writing the model")
+    model, kept, base = of_steps(subject), correction_of(subject), subject.the_model()
+    progress.say("writing the model with all that was changed in its weights")
     merged = merge(model, base, subject.out / "merged", settings.precision)
     formats = [f for f in settings.formats if f.startswith("gguf:")]
+    if kept is not None:
+        save_beside(merged, load_update(kept), formats)
     with progress.task("writing GGUF", total=len(formats)) as task:
         for name in formats:
             kind = name.removeprefix("gguf:")
@@ -51,6 +54,20 @@ def run(subject: Subject, settings: ExportSettings, progress: Progress) -> Resul
     written = digests.of_files(subject.out)
     sizes = {name: (subject.out / name).stat().st_size for name in written}
     return Result(facts={"precision": settings.precision, "files": written, "bytes": sizes})
+
+
+def save_beside(folder: Path, correction: Update, formats: Sequence[str]) -> None:
+    """Keep with the model what only Limpide applies. Raises ModelError where a file is asked for that cannot."""
+    from limpide.models.update import save_maps
+
+    if correction.maps and formats:
+        raise ModelError(
+            "A correction changes what a layer gives in a way that no weight can hold, so no GGUF file can either.",
+            received=", ".join(formats),
+            remedy="set optimise: {formats: [safetensors]}, or choose a correction that can be folded "
+            "(counterfactual, preference, erasure of attention and MLP outputs)",
+        )
+    save_maps(folder, correction)
 
 
 def merge(model: Model, base: Path, folder: Path, precision: str) -> Path:

@@ -94,9 +94,10 @@ class Served:
 
 def run(subject: Subject, settings: ParitySettings, progress: Progress) -> Result:
     """Compare runtime, merged folder and each GGUF. Writes parity.json; a failed check makes facts['passed'] False."""
+    from limpide.models.changed import correction_of, of_steps
     from limpide.models.model import open_model
 
-    adapted = subject.inputs.get("adapt")
+    what = "adapter" if "adapt" in subject.inputs else "correction" if correction_of(subject) else None
     export = subject.input("export")
     base = open_model(subject.the_model())
     probes = choose_probes(base, subject.input("data"), settings.conversations, subject.seed)
@@ -104,9 +105,9 @@ def run(subject: Subject, settings: ParitySettings, progress: Progress) -> Resul
     checks: list[Check] = []
     with progress.task("comparing runtimes", total=2 + len(ggufs)) as task:
         plain = runtime = _distributions(base, probes)
-        if adapted is not None:
-            runtime = _distributions(open_model(subject.the_model(), adapter=adapted / "adapter"), probes)
-            checks.append(adapter_check(plain, runtime, settings))
+        if what is not None:
+            runtime = _distributions(of_steps(subject), probes)
+            checks.append(acting_check(what, plain, runtime, settings))
         acts = bool(checks) and checks[0].passed
         task.advance()
         merged = open_model(export / "merged")
@@ -176,13 +177,13 @@ def _ids_check(target: str, prompts: int, differ: int, moved: int, more: str = "
     return Check("token ids", target, differ == moved == 0, sentence, float(differ + moved), 0.0)
 
 
-def adapter_check(plain: list[torch.Tensor], adapted: list[torch.Tensor], settings: ParitySettings) -> Check:
-    """An adapter that changes nothing (wrong names, all zeros) gives the base's distributions."""
+def acting_check(what: str, plain: list[torch.Tensor], adapted: list[torch.Tensor], settings: ParitySettings) -> Check:
+    """An adapter, or a correction, that changes nothing (wrong names, all zeros) gives the base's distributions."""
     effect = max(_rows(adapted, plain))
     acts = effect >= settings.adapter_effect
     words = "changes the model's answers" if acts else "changes nothing: it is a no-op"
-    sentence = f"The adapter {words} (largest divergence from the base {effect:.3g} nats)."
-    return Check("adapter acts", "adapter", acts, sentence, _shown(effect), settings.adapter_effect)
+    sentence = f"The {what} {words} (largest divergence from the base {effect:.3g} nats)."
+    return Check(f"{what} acts", what, acts, sentence, _shown(effect), settings.adapter_effect)
 
 
 def _kept_check(target: str, adapted: list[float], plain: list[float], settings: ParitySettings) -> Check:

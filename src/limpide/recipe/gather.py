@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from limpide.core import files
+from limpide.core import catalogue, files
 from limpide.core.measure import Change, Measure
 from limpide.core.operation import Result
 from limpide.document.evidence import (
@@ -30,6 +30,7 @@ from limpide.document.evidence import (
 from limpide.document.read import suite_evidence
 from limpide.models.families.registry import family_of
 from limpide.models.passport import passport
+from limpide.recipe.corrections.loop import RECORD
 from limpide.recipe.gates import Judged, judge_all, parse_gate
 from limpide.recipe.plan import Plan
 from limpide.recipe.run import Workspace
@@ -96,6 +97,7 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
         examples=tuple(_examples(found)),
         suites=tuple(_suites(found)),
         explanations=_explanations(found),
+        corrections=tuple(_corrections(found)),
         files=_files(found),
         decisions=_decisions(plan),
         how_to_rerun=(f"limpide run {plan.path.name}",),
@@ -232,6 +234,16 @@ def _suites(found: Found) -> Iterator[SuiteEvidence]:
 def _explanations(found: Found) -> tuple[dict[str, Any], ...]:
     """Of the result's own failures and most biased pairs, where the recipe asks for them."""
     return read_explanations(found.folder("understand") / EXPLANATIONS) if "understand" in found.names else ()
+
+
+def _corrections(found: Found) -> Iterator[dict[str, Any]]:
+    """What was corrected or refused, the file that is served measured again where it was."""
+    for goal in catalogue.GOALS:
+        if f"correct-{goal}" in found.names:
+            record = files.read_json(found.folder(f"correct-{goal}") / RECORD)
+            if goal == "bias":
+                record["served"] = found.facts("correct-served").get("served")
+            yield record
 
 
 def _files(found: Found) -> tuple[ReleaseFile, ...]:

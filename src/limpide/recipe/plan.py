@@ -19,6 +19,8 @@ from limpide.models.sources import Source
 
 ROOT = Path(limpide.__file__).parent
 SHARED_ROOMS = ("core", "data", "models")
+# A correction is a method of adaptation and the audits that judge it; other operations live in the room of their name.
+ROOMS = {"correct": ("adapt", "audit", "optimise", "understand", "recipe/corrections")}
 MERGED = "export/merged"  # the folder of weights that is released
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "gguf", "xllamacpp", "numpy", "scipy")
 
@@ -79,6 +81,9 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
     if recipe.adapt is not None:
         maker.add("adapt", "adapt.lora", recipe.adapt, inputs={"data": "data"}, model="base")
         exported["adapt"] = "adapt"
+    corrected = maker.corrections(exported)
+    if corrected:
+        exported["correct"] = corrected[-1]
     maker.add("export", "optimise.export", recipe.optimise, inputs=exported, model="base")
     maker.add("parity", "optimise.parity", recipe.parity, inputs={**exported, "export": "export"}, model="base")
     for suite in suites:
@@ -87,7 +92,13 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
         audits = {suite: f"audit-result-{suite}" for suite in ("domain", "bias") if suite in suites}
         inputs = {**exported, **audits}
         maker.add("understand", "understand.cases", recipe.understand, inputs=inputs, model=MERGED, label="result")
-    if "domain" in suites and any(f.startswith("gguf:") for f in recipe.optimise.formats):
+    ggufs = any(f.startswith("gguf:") for f in recipe.optimise.formats)
+    if ggufs and "correct-bias" in corrected:
+        again = catalogue.find("correct.served")
+        maker.add(
+            "correct-served", again.name, again.settings(), inputs={"export": "export", "correct": "correct-bias"}
+        )
+    if "domain" in suites and ggufs:
         served = catalogue.find("audit.served")
         maker.add("audit-served", "audit.served", served.settings(), inputs={"data": "data", "export": "export"})
     pairs = {f"{side}:{suite}": f"audit-{side}-{suite}" for suite in suites for side in ("base", "result")}
@@ -141,11 +152,36 @@ class _Maker:
             settings = settings.model_copy(update={"languages": self.recipe.audit.languages})
         if suite == "memorisation" and (self.recipe.adapt is None or not self.recipe.adapt.canary):
             settings = settings.model_copy(update={"canary": False})  # nothing was planted, so nothing is looked for
-        given = {name: self.folder / value for name, value in settings if isinstance(value, Path)}
-        read = {str(file): digests.of_file(file) if file.is_file() else "missing" for file in given.values()}
-        settings = settings.model_copy(update=given)
+        settings, read = self._located(settings)
         name, inputs = f"audit-{label}-{suite}", {"data": "data"}
         self.add(name, operation.name, settings, inputs=inputs, model=model, label=label, files=read)
+
+    def corrections(self, inputs: Mapping[str, str]) -> list[str]:
+        """The steps of the section 'correct', each on what the one before left. Returns their names."""
+        done: list[str] = []
+        for goal in catalogue.GOALS if self.recipe.correct is not None else ():
+            settings = getattr(self.recipe.correct, goal)
+            if settings is None:
+                continue
+            settings, read = self._located(settings.model_copy(update={"write": False}))
+            before = {"correct": done[-1]} if done else {}
+            name = f"correct-{goal}"
+            self.add(name, f"correct.{goal}", settings, inputs={**inputs, **before}, model="base", files=read)
+            done.append(name)
+        return done
+
+    def _located(self, settings: Any) -> tuple[Any, dict[str, str]]:
+        """Settings whose files are found from the recipe's folder, inside them too, and the digest of each file."""
+        given: dict[str, Any] = {}
+        read: dict[str, str] = {}
+        for name, value in settings:
+            if isinstance(value, Path):
+                file = given[name] = self.folder / value
+                read[str(file)] = digests.of_file(file) if file.is_file() else "missing"
+            elif isinstance(value, Settings):
+                given[name], inner = self._located(value)
+                read |= inner
+        return settings.model_copy(update=given), read
 
     def add(
         self,
@@ -161,7 +197,8 @@ class _Maker:
         operation = catalogue.find(operation_name)
         inputs = dict(inputs or {})
         if operation.room not in self.code:
-            self.code[operation.room] = digests.of_code(*(ROOT / room for room in {*SHARED_ROOMS, operation.room}))
+            rooms = sorted({*SHARED_ROOMS, *ROOMS.get(operation.room, (operation.room,))})
+            self.code[operation.room] = digests.of_code(*(ROOT / room for room in rooms))
         above = {step: self._key(step) for step in {*inputs.values(), *((model or "").split("/")[:1])} if step}
         key = digests.of_value(
             {
@@ -189,7 +226,12 @@ def _without_places(settings: Any) -> dict[str, Any]:
         return isinstance(value, Path) or (isinstance(value, tuple) and any(isinstance(v, Path) for v in value))
 
     values = settings.model_dump(mode="json")
-    return {name: "file" if is_place(value) else values[name] for name, value in settings}
+    for name, value in settings:
+        if is_place(value):
+            values[name] = "file"
+        elif isinstance(value, Settings):
+            values[name] = _without_places(value)
+    return dict(values)
 
 
 def check_able(plan: Plan) -> None:

@@ -54,7 +54,18 @@ def _audit_section() -> type[Settings]:
     return cast(type[Settings], create_model("Audit", __base__=Settings, __doc__="What is measured.", **fields))
 
 
+def _correct_section() -> type[Settings]:
+    """One optional section a goal, in the order in which they run."""
+    fields: dict[str, Any] = {}
+    for goal in catalogue.GOALS:
+        operation = catalogue.find(f"correct.{goal}")
+        fields[goal] = (operation.settings | None, Field(None, description=operation.summary))
+    doc = "What is corrected, one after the other; what costs too much is refused and changes nothing."
+    return cast(type[Settings], create_model("Correct", __base__=Settings, __doc__=doc, **fields))
+
+
 Audit = _audit_section()
+Correct = _correct_section()
 Data = catalogue.find("data.prepare").settings
 Adapt = catalogue.find("adapt.lora").settings
 Export = catalogue.find("optimise.export").settings
@@ -96,6 +107,10 @@ Recipe = create_model(
     adapt=(
         cast(Any, Adapt | None),
         Field(None, description="how the model is adapted; leave out to release the base as it is"),
+    ),
+    correct=(
+        cast(Any, Correct | None),
+        Field(None, description="biases and errors to mend, for example {bias: {axes: [gender]}}"),
     ),
     understand=(
         cast(Any, Understand | None),

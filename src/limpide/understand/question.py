@@ -268,6 +268,8 @@ def _place(
     parting = _parting(ids, other) if other is not None else len(ids)
     if parting < len(ids):
         return parting, "first difference"
+    if model.kind == "encoder":
+        return 0, "first mask"
     return _owes_most(model, read, ids), "owes the prompt most"
 
 
@@ -303,7 +305,7 @@ def _logits(model: "Model", row: Row) -> torch.Tensor:
 
 def _owes_most(model: "Model", read: Read, ids: tuple[int, ...]) -> int:
     """The token of the answer whose likelihood falls most when the prompt is reduced to its first token."""
-    if len(ids) == 1 or model.kind == "encoder":
+    if len(ids) == 1:
         return 0
     full = likelihoods(model, row_of(model, read.ids, ids))
     bare = likelihoods(model, row_of(model, read.ids[:1], ids))

@@ -159,15 +159,17 @@ def test_languages_that_lean_to_opposite_sides_are_named(tmp_path, fake, tools):
 
 
 def test_only_the_axes_that_were_asked_are_read(monkeypatch):
-    from limpide.audit import bias
+    from limpide.data import templates
 
-    read, shipped = [], bias.read_probe
-    monkeypatch.setattr(bias, "read_probe", lambda name: read.append(name) or shipped(name))
+    read, shipped = [], templates.read_probe
+    monkeypatch.setattr(templates, "read_probe", lambda name: read.append(name) or shipped(name))
     read_cases(BiasSettings(axes=("age",)))
-    bias.probes_digest(("age", "age"))
+    templates.probes_digest(("age", "age"))
     assert set(read) == {"bias/age.templates.jsonl", "bias/age.pairs.json"}
     assert (
-        bias.probes_digest(("age", "gender")) == bias.probes_digest(("gender", "age")) != bias.probes_digest(("age",))
+        templates.probes_digest(("age", "gender"))
+        == templates.probes_digest(("gender", "age"))
+        != templates.probes_digest(("age",))
     )
 
 
@@ -178,14 +180,14 @@ def test_unknown_axes_and_none_are_refused():
 
 
 def test_a_template_whose_group_is_missing_is_a_fault_of_ours(monkeypatch):
-    from limpide.audit import bias
+    from limpide.data import templates
 
     probes = {
         "bias/gender.templates.jsonl": '{"id": "t", "axis": "gender", "language": "en", "context": "{person} is",'
         ' "outcome": " x", "stereotyped": "elder"}',
         "bias/gender.pairs.json": '{"en": [{"id": "p", "groups": {"female": "She", "male": "He"}}]}',
     }
-    monkeypatch.setattr(bias, "read_probe", probes.__getitem__)
+    monkeypatch.setattr(templates, "read_probe", probes.__getitem__)
     with pytest.raises(LimpideError, match="template 't'"):
         read_cases(BiasSettings(axes=("gender",)))
 

@@ -77,7 +77,10 @@ def test_settings_decide_what_can_be_measured():
     assert {"slice": "held_out", "topic": "*"} in names("domain")["domain.accuracy"]
 
 
-@pytest.mark.parametrize("dialect", ["crows@lm-eval", "crows@nangia", "bbq@helm", "stereoset", "winobias"])
+@pytest.mark.parametrize(
+    "dialect",
+    ["crows@lm-eval", "crows@nangia", "bbq@helm", "stereoset", "winobias", "pronouns@limpide", "written@limpide"],
+)
 def test_a_dialect_takes_the_place_of_the_templates(dialect):
     operation = catalogue.find("audit.bias")
     given = operation.gives(operation.settings(dialect=dialect))

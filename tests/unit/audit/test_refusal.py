@@ -243,7 +243,7 @@ def test_a_tiny_model_is_asked_from_end_to_end(family, tiny_model, tmp_path, mon
     from limpide.models.respondents import Opened
 
     chosen = [ask for ask in ASKS if ask.pair.endswith(("-001", "-002"))]
-    monkeypatch.setattr(refusal, "read_asks", lambda languages: chosen)
+    monkeypatch.setattr(refusal, "read_asks", lambda languages, part: chosen)
     found = {m.label: m for m in ask_closed(tmp_path, Opened(tiny_model(family)), max_new_tokens=8).measures}
     assert found["refusal.declined_harmful"].state == ("not run" if family == "bert" else "insufficient evidence")
     assert found["refusal.margin_gap"].n == 4

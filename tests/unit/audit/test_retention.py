@@ -3,9 +3,10 @@ import math
 import pytest
 
 from limpide.audit.compare import compare
-from limpide.audit.items import load_items, read_probe
+from limpide.audit.items import load_items
 from limpide.audit.retention import operation
 from limpide.audit.truth_questions import read_questions
+from limpide.data.shipped import read_probe
 
 
 def test_loss_is_all_nats_over_all_tokens(tmp_path, fake, tools):

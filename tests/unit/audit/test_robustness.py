@@ -4,13 +4,13 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from limpide.audit.items import read_probe
 from limpide.audit.robustness import AS_IS, PROBE, RobustnessSettings, draw_questions, operation, written_otherwise
 from limpide.audit.truth_questions import LETTERS
 from limpide.core import files
 from limpide.core.operation import Subject
 from limpide.core.progress import Quiet
 from limpide.data.perturbations import PERTURBATIONS
+from limpide.data.shipped import read_probe
 from limpide.models.recorder import Recorder
 
 REWORDINGS = json.loads(read_probe(PROBE))

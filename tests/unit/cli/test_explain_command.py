@@ -10,6 +10,7 @@ from rich.text import Text
 from adapted import save_adapter
 from limpide.cli.explain import AGAINST, FOR, print_explanation, sentence
 from limpide.cli.main import main
+from limpide.cli.output import visible
 from limpide.core import files
 from limpide.core.operation import Settings
 from limpide.document.weighed import Weight
@@ -19,6 +20,10 @@ from tiny import tiny_folder, tiny_gguf
 
 PROMPT = "When the pressure drops the valve"
 QUICK = ("--method", "lens,parts", "--answer", "closes")
+
+
+def test_nothing_that_a_model_wrote_commands_the_terminal() -> None:
+    assert visible("a\x1b[2Jb \u202ec\n") == "a\\u001b[2Jb \\u202ec\n"
 
 
 class Said:

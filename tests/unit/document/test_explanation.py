@@ -155,6 +155,14 @@ def test_the_command_is_quoted_for_a_shell() -> None:
     assert "--raw" not in command(found)
 
 
+def test_what_begins_with_a_dash_is_no_option() -> None:
+    found = sample.explanation()
+    found["question"] |= {"prompt": "--seed what?", "answer": "-40", "against": "-4"}
+    line = command(found)
+    assert "'--prompt=--seed what?'" in line
+    assert "--answer=-40 --against=-4" in line
+
+
 def test_the_command_carries_what_was_asked_for() -> None:
     found = sample.explanation(seed=3)
     found["question"] |= {"raw": True}

@@ -11,9 +11,10 @@ from limpide.core.errors import DataError, ModelError
 from limpide.core.progress import Quiet
 from limpide.data.examples import Message
 from limpide.models import generation
-from limpide.models.generation import generate
+from limpide.models.generation import continuations, generate
 from limpide.models.model import open_model
 from limpide.models.prompt import prompt_ids
+from limpide.models.requests import Sampling
 from tiny import CONTEXT, tiny_folder
 
 Opened = Callable[[str], Any]
@@ -106,3 +107,47 @@ def test_progress_counts_answers(tiny_model: Opened) -> None:
     progress = Counting()
     generate(tiny_model("llama"), QUESTIONS, max_new_tokens=2, progress=progress)
     assert progress.done == len(QUESTIONS)
+
+
+@pytest.mark.parametrize("name", [*DECODERS, "t5"])
+def test_a_text_is_continued_as_it_is_without_a_conversation(tiny_model: Opened, name: str) -> None:
+    """Texts of unlike lengths in one batch, against the network alone, token by token."""
+    model = tiny_model(name)
+    texts = ["The operator stops", "Quand la pression tombe sous le seuil, la vanne", "Go"]
+    written = continuations(model, texts, Sampling(1, 0.0, 5))
+    for text, (one,) in zip(texts, written, strict=True):
+        assert list(one.context) == model.tokenizer(text)["input_ids"]
+        assert list(one.ids) == naive(model, one.context, 5)
+        assert one.text == model.tokenizer.decode(one.ids, skip_special_tokens=True)
+
+
+def naive(model: Any, context: tuple[int, ...], count: int) -> list[int]:
+    ids: list[int] = []
+    while len(ids) < count and not (ids and ids[-1] in model.stop_ids):
+        with torch.inference_mode():
+            if model.kind == "encoder-decoder":
+                given = {"input_ids": [list(context)], "decoder_input_ids": [[model.tokenizer.pad_token_id, *ids]]}
+            else:
+                given = {"input_ids": [[*context, *ids]]}
+            logits = model.network(**{key: torch.tensor(value) for key, value in given.items()}).logits
+        ids.append(int(logits[0, -1].argmax()))
+    return ids
+
+
+def test_continuations_are_drawn_as_often_as_asked_and_by_their_seed(tiny_model: Opened) -> None:
+    model, texts = tiny_model("llama"), ["The light turns", "Where does"]
+
+    def drawn(seed: int) -> list[list[tuple[int, ...]]]:
+        return [[one.ids for one in each] for each in continuations(model, texts, Sampling(3, 1.0, 6, seed))]
+
+    assert [len(each) for each in drawn(0)] == [3, 3]
+    assert len(set(drawn(0)[0])) > 1
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
+def test_texts_are_continued_by_models_that_write_and_where_there_is_room(tiny_model: Opened) -> None:
+    with pytest.raises(ModelError, match="BERT model fills in words"):
+        continuations(tiny_model("bert"), ["Go"], Sampling())
+    with pytest.raises(ModelError, match="leaves no room for its answer"):
+        continuations(tiny_model("llama"), ["word " * 60], Sampling(1, 0.0, CONTEXT))
+    assert continuations(tiny_model("llama"), [], Sampling()) == []

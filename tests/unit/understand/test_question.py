@@ -135,6 +135,7 @@ def test_an_encoder_fills_its_masks(tiny_model: Open) -> None:
         logits = model.network(input_ids=torch.tensor([question.row.ids])).logits[0]
     assert question.row.targets == tuple(logits[list(question.row.read)].argmax(-1).tolist())
     assert len(question.row.read) == 2
+    assert (question.at, question.chosen) == (0, "first mask")
 
 
 # -------------------------------------------------------------------------------------------------------- the decision

@@ -10,6 +10,7 @@ from limpide.audit.items import Item, Spec, method_id
 from limpide.core.errors import ModelError
 from limpide.core.measure import Better
 from limpide.core.progress import Progress
+from limpide.data.templates import AXES, Axis, Part
 from limpide.models.respondents import SCORES, Opened, Respondent
 
 WITHOUT_SCORES = "needs the likelihood of given words, which cannot be asked of this model from outside"
@@ -19,14 +20,25 @@ CLOSED = ("endpoint", "answers")
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What is asked of a set that is shipped. seed: what is drawn follows from it."""
+
+    axes: tuple[Axis, ...] = AXES
+    languages: tuple[str, ...] = ("en", "fr")
+    part: Part | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Asked:
-    """What one run of a dialect works on. category: one of the set's categories alone."""
+    """What one run of a dialect works on. category: one of the set's categories alone. chosen: of a shipped set."""
 
     dialect: Dialect
     file: Path | None
     category: str | None
     respondent: Respondent
     progress: Progress
+    chosen: Chosen = Chosen()
 
 
 @dataclass(frozen=True)

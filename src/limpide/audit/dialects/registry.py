@@ -14,7 +14,8 @@ Kind = Literal["encoder", "decoder", "encoder-decoder"]
 
 @dataclass(frozen=True)
 class Dialect:
-    """data: the set, where it is published and under which licence. format, columns: of its file.
+    """data: the set, where it is published and under which licence. format, columns: of its file; '' where the set is
+    shipped with Limpide.
 
     asked: what is asked of the model. kinds: kinds of weights it is defined on. elsewhere: the sibling for the others.
     """
@@ -34,8 +35,18 @@ class Dialect:
 
     @property
     def family(self) -> str:
-        """The public set: crows, bbq, stereoset or winobias."""
+        """The set: crows, bbq, stereoset, winobias, pronouns or written."""
         return self.name.split("@")[0]
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the set comes with Limpide, so that there is no file to give."""
+        return not self.format
+
+    @property
+    def of_templates(self) -> bool:
+        """Whether it asks the shipped templates, of which a part can be chosen."""
+        return self.family == "written"
 
     @property
     def slug(self) -> str:
@@ -230,6 +241,46 @@ DIALECTS: tuple[Dialect, ...] = (
         "A model that cannot resolve any pronoun has no gap: read it beside both accuracies.",
         kinds=_ANY,
     ),
+    Dialect(
+        name="pronouns@limpide",
+        title="free pronouns after occupations (a definition of Limpide's)",
+        paper="after Kurita et al. 2019, arXiv:1906.07337; Webster et al. 2020, arXiv:2010.06032",
+        source="limpide/audit/dialects/pronouns.py",
+        data="shipped: limpide/data/probes/bias/pronouns.json, Apache-2.0",
+        format="",
+        columns=(),
+        asked="the log-likelihood of 'she' and of 'he' after a sentence that names an occupation",
+        differs="Built otherwise than Limpide's own templates: the occupation is given and the pronoun is asked, where "
+        "a template gives the person and asks the outcome. spread is over all occupations and needs no label; "
+        "alignment compares those declared female with those declared male. Both are taken from the mean of each "
+        "sentence, so that a general liking for one pronoun does not count: that liking is no part of either number.",
+        known_limits="Two pronouns and two genders; 70 occupations in English, 58 in French that are written alike for "
+        "women and men. The labels are the authors' own judgement. A pronoun may also mean somebody else "
+        "than the person named, which brings both numbers nearer 0. A spread of 0 would also be had by a model that "
+        "knows nothing about occupations.",
+        kinds=_ANY,
+    ),
+    Dialect(
+        name="written@limpide",
+        title="what is written of either person (a definition of Limpide's)",
+        paper="Jeffreys 1946, Proc. R. Soc. A 186, p. 453 (the divergence)",
+        source="limpide/audit/dialects/written.py",
+        data="shipped: the templates of the bias suite, Apache-2.0",
+        format="",
+        columns=(),
+        asked="to continue both sentences of a pair freely, and the log-likelihood of each text after both",
+        differs="The templates ask for one given outcome; here the model writes what it likes after the template's "
+        "sentence, up to 20 tokens drawn at temperature 1, twice for each person, from 24 templates of each axis with "
+        "two of their pairs. The number is the Jeffreys divergence of the two distributions of texts, divided by their "
+        "mean length: by how many nats a token of what is written tells which of the two persons it was written of, in "
+        "both directions together.",
+        known_limits="It counts every difference, with or without a stereotype, and the pronouns and agreements that "
+        "a person's own gender asks for are right to differ: a fair model is not at 0. It is estimated from a "
+        "few drawn texts, and says nothing about answers in a conversation. A model that writes nonsense of everybody "
+        "is near 0.",
+        kinds=("decoder", "encoder-decoder"),
+        elsewhere="pronouns@limpide",
+    ),
 )
 NAMES = ", ".join(dialect.name for dialect in DIALECTS)
 
@@ -238,6 +289,11 @@ def fault(name: str) -> str | None:
     """What is wrong with the name of a dialect, with the nearest one; None for a known one."""
     known = [dialect.name for dialect in DIALECTS]
     return None if name in known else f"There is no dialect '{name}'.{nearest(name, known)} There are: {NAMES}"
+
+
+def without_file(name: str) -> str:
+    """Why a shipped set takes no file."""
+    return f"the set of '{name}' is shipped with Limpide and is asked whole: leave out its file and category"
 
 
 def find(name: str) -> Dialect:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from limpide.audit.dialects import bbq, crows, registry, stereoset, winobias
-from limpide.audit.dialects.found import Asked, Found
+from limpide.audit.dialects import bbq, crows, pronouns, registry, stereoset, winobias, written
+from limpide.audit.dialects.found import Asked, Chosen, Found
 from limpide.audit.items import Spec, frame_of, not_run, save_evidence, summarise
 from limpide.core.operation import Result, Subject
 from limpide.core.progress import Progress
@@ -16,6 +16,8 @@ FAMILIES: dict[str, Callable[[Asked], Found]] = {
     "bbq": bbq.measure,
     "stereoset": stereoset.measure,
     "winobias": winobias.measure,
+    "pronouns": pronouns.measure,
+    "written": written.measure,
 }
 
 
@@ -24,18 +26,20 @@ NOTHING = "the dialect leaves every item of this file out; the facts and warning
 
 @dataclass(frozen=True)
 class Run:
-    """What the bias suite was told about a public set."""
+    """What the bias suite was told about a set. chosen: of one that is shipped."""
 
     dialect: str
     file: Path | None
     category: str | None
     precision: str
+    chosen: Chosen
 
 
 def run(subject: Subject, asked: Run, respondent: Respondent, progress: Progress) -> Result:
     """Raises UsageError (unknown dialect, no file), DataError (faults of the file), ModelError (kind of model)."""
     dialect = registry.find(asked.dialect)
-    found = FAMILIES[dialect.family](Asked(dialect, asked.file, asked.category, respondent, progress))
+    put = Asked(dialect, asked.file, asked.category, respondent, progress, asked.chosen)
+    found = FAMILIES[dialect.family](put)
     save_evidence(subject.out, found.items, found.specs)
     frame = frame_of(subject, respondent, found.digest)
     why = found.unable or (None if found.items else NOTHING)
@@ -59,5 +63,7 @@ def specs_of(name: str) -> tuple[Spec, ...]:
         "bbq": lambda: bbq.specs(dialect, likelihood=True),
         "stereoset": lambda: stereoset.specs(dialect),
         "winobias": lambda: winobias.specs(dialect),
+        "pronouns": lambda: pronouns.specs(dialect),
+        "written": lambda: written.specs(dialect),
     }
     return makers[dialect.family]()

@@ -16,6 +16,7 @@ BERT = Family(
     attention="attention.output.dense",
     head_mix="attention.output.dense",
     mlp="output.dense",
+    mlp_out=None,
     lora_targets=("query", "key", "value", "intermediate.dense", "output.dense"),
     tied_head=True,
     notes="predicts masked tokens, does not generate; norms come after each sum; the head transforms before it decodes",

@@ -18,9 +18,11 @@ DEEPSEEK_V3 = Family(
     attention="self_attn",
     head_mix="self_attn.o_proj",
     mlp="mlp",
+    mlp_out="down_proj",
     # q_proj stands where q_a_proj and q_b_proj are absent (no query compression).
     lora_targets=("q_proj", "q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"),
     tied_head=None,
+    biases=("attention_bias",),
     experts=True,
     router="mlp.gate",
     experts_module="mlp.experts",

@@ -17,8 +17,11 @@ class Family:
     attention, mlp: in a block, the module whose output joins the residual stream (Gemma 2 and 3 apply a norm to it
     first). head_mix: in a block, the linear layer that mixes the heads of the attention; its input holds them side by
     side. router, experts_module: in a block, the modules that choose experts and that compute them, as `mlp.…`.
+    mlp_out: in the module `mlp`, and in its shared and routed experts, the last linear layer; None where `mlp` is it.
+    experts_transposed: are the fused experts' weights stored [expert, in, out].
     encoder_mlp: `mlp` in a block of the encoder, where there is one. lora_targets: suffixes of the names of the linear
     modules of attention and MLP, in the form `peft` takes.
+    biases: keys of config.json which, set to true, give linear layers a bias that a published checkpoint lacks.
     tied_head: does the head share the embedding's weight; None when each checkpoint's config decides.
     gguf: can Limpide write this family as GGUF.
     """
@@ -36,6 +39,7 @@ class Family:
     attention: str
     head_mix: str
     mlp: str
+    mlp_out: str | None
     lora_targets: tuple[str, ...]
     tied_head: bool | None
     encoder_blocks: str | None = None
@@ -47,7 +51,9 @@ class Family:
     sliding: bool = False
     sinks: bool = False
     experts: bool = False
+    experts_transposed: bool = False
     gguf: bool = False
+    biases: tuple[str, ...] = ()
     notes: str = ""
 
 

@@ -18,7 +18,9 @@ GEMMA = Family(
     attention="self_attn",
     head_mix="self_attn.o_proj",
     mlp="mlp",
+    mlp_out="down_proj",
     lora_targets=GATED,
+    biases=("attention_bias",),
     tied_head=True,
     notes="the embedding scales its output by the square root of the width; norms multiply by 1 + weight",
 )

@@ -16,6 +16,7 @@ GPT2 = Family(
     attention="attn",
     head_mix="attn.c_proj",
     mlp="mlp",
+    mlp_out="c_proj",
     lora_targets=("c_attn", "c_proj", "c_fc"),
     tied_head=True,
     transposed=True,

@@ -16,7 +16,9 @@ LLAMA = Family(
     attention="self_attn",
     head_mix="self_attn.o_proj",
     mlp="mlp",
+    mlp_out="down_proj",
     lora_targets=GATED,
     tied_head=None,
     gguf=True,
+    biases=("attention_bias", "mlp_bias"),
 )

@@ -16,6 +16,7 @@ MISTRAL = Family(
     attention="self_attn",
     head_mix="self_attn.o_proj",
     mlp="mlp",
+    mlp_out="down_proj",
     lora_targets=GATED,
     tied_head=None,
     sliding=True,

@@ -18,6 +18,7 @@ T5 = Family(
     attention="layer.0.SelfAttention",
     head_mix="layer.0.SelfAttention.o",
     mlp="layer.2.DenseReluDense",
+    mlp_out="wo",
     # T5 has wi and wo; T5 1.1 and Flan-T5 have wi_0, wi_1 and wo.
     lora_targets=("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"),
     tied_head=None,

@@ -1,0 +1,8 @@
+"""The probes that come with Limpide, as texts."""
+
+from importlib.resources import files as resources
+
+
+def read_probe(name: str) -> str:
+    """Text of a probe shipped in limpide/data/probes, for example 'bias/gender.pairs.json'."""
+    return (resources("limpide.data") / "probes" / name).read_text(encoding="utf-8")

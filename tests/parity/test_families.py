@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from limpide.adapt.correct.counterfactual import CounterfactualSettings
+from limpide.adapt.correct.counterfactual import run as run_counterfactual
 from limpide.adapt.lora import LoraSettings
 from limpide.adapt.lora import run as adapt
 from limpide.core import files
@@ -28,6 +30,7 @@ from limpide.models.model import Model, open_model
 from limpide.models.prompt import prompt_ids, source_of
 from limpide.models.requests import Request
 from limpide.models.scoring import score
+from limpide.models.update import applied, fold, load_update
 from limpide.optimise.gguf_writer import write_gguf
 from limpide.understand.explain import EXPLANATION, ExplainSettings
 from limpide.understand.explain import run as run_explain
@@ -184,6 +187,24 @@ def patches(folder: Path, out: Path) -> None:
     assert max(map(abs, effects)) > 0.1
 
 
+def corrects(folder: Path, out: Path) -> None:
+    """A correction is learnt; folded into the weights and opened again, the model is the one that was tried."""
+    few = CounterfactualSettings(languages=("en",), steps=2, twins=2, neutral_texts=4, own_words=0, precision="float32")
+    run_counterfactual(Subject(out=out, model=folder), few, Quiet())
+    model, update = open_model(folder), load_update(out / "update")
+    assert update
+    asked = [Request("a", "The doctor said that", " she was late")]
+    (before,) = score(model, asked)
+    with applied(model, update) as changed:
+        (tried,) = score(changed, asked)
+    assert not fold(model, update)
+    model.network.save_pretrained(out / "corrected")
+    model.tokenizer.save_pretrained(out / "corrected")
+    (again,) = score(open_model(out / "corrected"), asked)
+    assert again.log_likelihood == pytest.approx(tried.log_likelihood, abs=1e-4)
+    assert abs(tried.log_likelihood - before.log_likelihood) > 1e-6
+
+
 CELLS: dict[str, Callable[[Path, Path], None]] = {
     "opens": opens,
     "scores": scores,
@@ -192,6 +213,7 @@ CELLS: dict[str, Callable[[Path, Path], None]] = {
     "gguf": gguf,
     "explains": explains,
     "patches": patches,
+    "corrects": corrects,
 }
 
 
@@ -228,7 +250,7 @@ def test_capabilities(
     assert row["generates"] == ("n/a" if family.kind == "encoder" else "yes")
     assert row["adapts"] == ("yes" if family.kind == "decoder" else "no")
     assert row["gguf"] == ("yes" if family.gguf else "no")
-    assert row["explains"] == row["patches"] == "yes"
+    assert row["explains"] == row["patches"] == row["corrects"] == "yes"
     if request.config.getoption("--write-capabilities"):
         record(family.title, row)
     assert capabilities.load_capabilities()[family.title] == row, "out of step: make families"

@@ -30,6 +30,7 @@ SPLIT_AS_IS = ("default", "gpt-2", "llama-bpe", "llama3", "llama-v3", "qwen2", "
 # These split digits one by one first; transformers 5.23 leaves that out, and "a  1" then gives other tokens.
 SPLIT_DIGITS = ("smollm", "starcoder", "refact", "command-r")
 SOURCE_FILE = "limpide-source.json"
+BIASED = {"attention_bias": "attn_output", "mlp_bias": "ffn_down"}  # config's key → a layer whose bias it gives
 _DROPPED = ("transformers_version", "_model_name_or_path", "quantization_config", "is_local", "local_files_only")
 _PROBE = "L'été 2024, x = 10  20\n\n  12 naïve cœur — 漢字 \t don't 3.14"
 
@@ -152,7 +153,7 @@ def _quiet_transformers() -> Iterator[None]:
 def _convert(path: Path, folder: Path, header: Gguf) -> None:
     """Write config, float32 safetensors and tokenizer of the GGUF file into `folder`."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     is_t5 = header.metadata["general.architecture"] == "t5"
     auto = AutoModelForSeq2SeqLM if is_t5 else AutoModelForCausalLM
@@ -160,7 +161,9 @@ def _convert(path: Path, folder: Path, header: Gguf) -> None:
     with _quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(path.parent, **given)
-            network = auto.from_pretrained(path.parent, dtype=torch.float32, **given)
+            config = AutoConfig.from_pretrained(path.parent, **given)
+            _open_biases(config, header)
+            network = auto.from_pretrained(path.parent, config=config, dtype=torch.float32, **given)
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise ModelError(
                 f"transformers could not convert {path.name}.",
@@ -176,6 +179,14 @@ def _convert(path: Path, folder: Path, header: Gguf) -> None:
         _tidy(folder)
         _drop_invented_tokens(folder, len(header.metadata["tokenizer.ggml.tokens"]))
         _check_tokenizer(tokenizer, folder)
+
+
+def _open_biases(config: Any, header: Gguf) -> None:
+    """A GGUF file does not say that its layers have biases; its tensors do, and transformers would drop them unsaid."""
+    for key in family_of(config).biases:
+        layer = BIASED[key]
+        if any(name.startswith("blk.") and name.endswith(f".{layer}.bias") for name in header.tensors):
+            setattr(config, key, True)
 
 
 def _forget_quantisation(network: Any) -> None:

@@ -16,6 +16,7 @@ from limpide.models.gguf_header import Gguf, read_gguf
 from limpide.models.safetensors_header import read_header
 from limpide.models.template_safety import check_template
 
+MAPS = "limpide_maps.safetensors"  # what a correction changes and no weight can hold (update.py)
 PICKLES = (
     *(".bin", ".pt", ".pth", ".pth.tar", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill"),
     *(".npy", ".npz", ".mar", ".model.pkl", ".nemo"),
@@ -77,6 +78,11 @@ def check_folder(folder: Path) -> tuple[str, ...]:
             remedy="check the path",
         )
     odd: list[str] = []
+    if (folder / MAPS).is_file():
+        odd.append(
+            f"{MAPS} changes what layers give: Limpide applies it and other tools do not, so what is measured here is "
+            "not what they serve"
+        )
     files = list(_files(folder, odd))
     for path in files:
         _check_kind(path, folder)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from limpide.core import digests, files
 from limpide.core.errors import ModelError
 from limpide.models.families.registry import plain
+from limpide.models.safety import MAPS
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
 
 FILE = "update.safetensors"
-MAPS = "limpide_maps.safetensors"  # in a model's folder: what no weight of its own can hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,22 @@ def _of_tensors(tensors: Mapping[str, Tensor], path: Path) -> Update:
             if kind == "factors":
                 factors[of] = left, right
             else:
-                maps[of] = Affine(left, right, tensors[f"{kind}/{of}/offset"])
+                maps[of] = _affine(left, right, tensors[f"{kind}/{of}/offset"], path)
     except KeyError as error:
         raise ModelError(f"{path} is not a whole correction.", received=f"without {error}") from error
     vectors = {key.removeprefix("vectors/"): t for key, t in tensors.items() if key.startswith("vectors/")}
     return Update(factors, vectors, maps)
+
+
+def _affine(left: Tensor, right: Tensor, offset: Tensor, path: Path) -> Affine:
+    width = offset.shape[0] if offset.dim() == 1 else -1
+    if left.dim() != 2 or right.dim() != 2 or left.shape != (width, right.shape[0]) or right.shape[1] != width:
+        raise ModelError(
+            f"{path} is not a whole correction.",
+            received=f"shapes {list(left.shape)}, {list(right.shape)}, {list(offset.shape)}",
+            expected="[width, rank], [rank, width], [width]",
+        )
+    return Affine(left, right, offset)
 
 
 @contextlib.contextmanager
@@ -148,9 +159,14 @@ def fold(model: "Model", update: Update, strength: float = 1.0) -> Update:
 
 def attach_maps(network: Any, folder: Path) -> None:
     """Apply the maps kept in a model's folder, if there are any: what `save_maps` wrote."""
-    if (folder / MAPS).is_file():
-        for name, affine in _of_tensors(_load(folder / MAPS), folder / MAPS).maps.items():
-            _hook(network, name, affine, 1.0)
+    for name, affine in load_maps(folder).maps.items():
+        _hook(network, name, affine, 1.0)
+
+
+def load_maps(folder: Path) -> Update:
+    """The maps kept in a model's folder; none where there is no such file. Raises ModelError for a damaged one."""
+    path = folder / MAPS
+    return Update(maps=_of_tensors(_load(path), path).maps) if path.is_file() else Update()
 
 
 def save_maps(folder: Path, update: Update) -> None:

@@ -36,16 +36,16 @@ class ExportSettings(Settings):
 def run(subject: Subject, settings: ExportSettings, progress: Progress) -> Result:
     """Write merged/ (an ordinary model folder) and gguf/*.gguf. Without an adapter or a correction, the base is written
     as it is."""
-    from limpide.models.changed import correction_of, of_steps
-    from limpide.models.update import load_update
+    from limpide.models.changed import correction_of, of_steps, one_after_another
+    from limpide.models.update import Update, load_maps, load_update
     from limpide.optimise.gguf_writer import write_gguf
 
     model, kept, base = of_steps(subject), correction_of(subject), subject.the_model()
     progress.say("writing the model with all that was changed in its weights")
     merged = merge(model, base, subject.out / "merged", settings.precision)
     formats = [f for f in settings.formats if f.startswith("gguf:")]
-    if kept is not None:
-        save_beside(merged, load_update(kept), formats)
+    new = load_update(kept) if kept is not None else Update()
+    save_beside(merged, one_after_another(load_maps(base), Update(maps=new.maps)), formats)
     with progress.task("writing GGUF", total=len(formats)) as task:
         for name in formats:
             kind = name.removeprefix("gguf:")

@@ -11,8 +11,9 @@ import torch
 from limpide.adapt.correct import abstain, abstaining
 from limpide.adapt.correct.abstain import AbstainSettings
 from limpide.adapt.correct.abstaining import WORDINGS, Answered, answered, is_made_up, is_right, pairs_of, require_chat
+from limpide.adapt.correct.common import NothingToCorrectError
 from limpide.audit.admission import is_admission
-from limpide.core.errors import DataError, ModelError
+from limpide.core.errors import ModelError
 from limpide.core.operation import Result, Subject
 from limpide.core.progress import Quiet
 from limpide.data import questions
@@ -126,7 +127,7 @@ def test_a_wrong_answer_to_what_is_known_is_not_taught(talkative: Path, monkeypa
 
 def test_a_model_that_already_abstains_is_not_taught(talkative: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abstaining, "generate", lambda model, prompts, **_: ["I don't know."] * len(prompts))
-    with pytest.raises(DataError, match="too few answers to learn from") as caught:
+    with pytest.raises(NothingToCorrectError, match="too few answers to learn from") as caught:
         answered(open_model(talkative), ("en",), 1.0, 16, 0, Quiet())
     assert str(caught.value.received).startswith("0 of ")
 

@@ -102,7 +102,7 @@ def test_the_operation_leaves_an_update_and_its_scores(
     asked = settings(prompt=EDIT.prompt, subject=EDIT.subject, answer="red")
     result = edit.run(Subject(out=tmp_path, model=tiny_path(name)), asked, Quiet())
     assert load_update(tmp_path / "update").factors
-    assert result.facts["strengths"] == [0.5, 0.75, 1.0]
+    assert result.facts["strengths"] == [1.0]
     assert result.facts["edits"][0]["instead_of"]
     assert result.facts["before"]["efficacy"]["right"] == 0
     assert result.facts["before"]["neighbourhood"]["share"] == 1

@@ -116,3 +116,20 @@ def test_a_refusal_names_what_broke() -> None:
     assert [r["code"] for r in reasons_of(target | {"p_value": 0.3}, [])] == ["gap not cut"]
     assert [r["code"] for r in reasons_of(target | {"gain": -0.1}, [])] == ["gap not cut"]
     assert [r["code"] for r in reasons_of(target | {"p_value": None}, [])] == ["too few templates"]
+
+
+def test_slices_of_what_is_watched_whole_do_not_count_again() -> None:
+    from limpide.audit.retention import RetentionSettings
+    from limpide.recipe.corrections.loop import Asked, _limited
+
+    asked = Asked(
+        "x", "audit.retention", RetentionSettings(), {"truth.accuracy": Limit(), "retention.perplexity": Limit(0.02)}
+    )
+    whole = [change("truth.accuracy", 0.0, 0.5), change("retention.perplexity", 0.0, 0.5, "lower")]
+    slices = [one.model_copy(update={"group": {"language": "fr"}}) for one in whole]
+    chosen = [(c.name, c.group) for c, _ in _limited(asked, [*whole, *slices])]
+    assert chosen == [
+        ("truth.accuracy", {}),
+        ("retention.perplexity", {}),
+        ("retention.perplexity", {"language": "fr"}),
+    ]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limpide.adapt.correct.common import NothingToCorrectError
 from limpide.adapt.preference import Pair
-from limpide.core.errors import DataError, ModelError
+from limpide.core.errors import ModelError
 from limpide.core.progress import Progress
 from limpide.data.examples import Example, Message
 from limpide.data.questions import Question, read_questions
@@ -55,13 +56,13 @@ def require_chat(model: "Model") -> None:
             "Abstaining is taught to models that answer questions, and this one has no chat template.",
             received=f"{model.family.title}, {model.folder.name}",
             expected="a decoder with a chat template",
-            remedy="take the version of the model that was tuned to follow instructions, or leave out 'correct.truth'",
+            remedy="take the version that was tuned to follow instructions, or leave out 'correct.invention'",
         )
     if opens_thought(model):
         raise ModelError(
             "This model thinks before it answers, and its thoughts cannot be taught by pairs of answers.",
             received=model.folder.name,
-            remedy="leave out 'correct.truth', or take a model that answers at once",
+            remedy="leave out 'correct.invention', or take a model that answers at once",
         )
 
 
@@ -69,7 +70,7 @@ def answered(
     model: "Model", languages: Sequence[str], known: float, max_new_tokens: int, seed: int, progress: Progress
 ) -> Answered:
     """What the model says to the questions that may be learnt from. known: questions with an answer for each one
-    without. Raises DataError where it makes up too little to learn from."""
+    without. Raises NothingToCorrectError where it makes up too little to learn from."""
     unanswerable = read_questions("unanswerable", languages, "fit")
     short = read_questions("short", languages, "fit")
     drawn = random.Random(seed).sample(short, min(len(short), round(known * len(unanswerable))))
@@ -78,11 +79,11 @@ def answered(
     made, own = said[: len(unanswerable)], said[len(unanswerable) :]
     unknown = [(q, text) for q, text in zip(unanswerable, made, strict=True) if is_made_up(text)]
     if len(unknown) < LEAST:
-        raise DataError(
+        raise NothingToCorrectError(
             "The model makes up too few answers to learn from.",
             received=f"{len(unknown)} of {len(unanswerable)} answers on things that do not exist",
             expected=f"at least {LEAST}",
-            remedy="leave out the correction 'abstain': this model mostly says what it does not know",
+            remedy="leave out 'correct.invention': this model mostly says what it does not know",
         )
     right = [is_right(text, q.expected) for q, text in zip(drawn, own, strict=True)]
     learnt = [(q, text if holds else q.expected[0]) for q, text, holds in zip(drawn, own, right, strict=True)]

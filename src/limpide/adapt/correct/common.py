@@ -20,6 +20,10 @@ UPDATE = "update"  # folder of the update that a method found
 LEAST_TEMPLATES = 8  # of the part that is fitted on
 
 
+class NothingToCorrectError(ModelError):
+    """The model already does what was asked for."""
+
+
 class BiasMethodSettings(Settings):
     """Of the methods that correct a bias: whom it is about."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from limpide.models.model import Model
     from limpide.models.update import Update
 
-STRENGTHS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
 LEAST_TEXTS = 8  # of the user's own, that have a twin
 TEXTS_A_STEP = 4  # text twins behind one update
 TEXT_WEIGHT = 0.3  # of one token of them, beside one outcome

@@ -9,7 +9,7 @@ from limpide.adapt.correct.edit_rows import EditSettings, edits_of
 from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
 
-STRENGTHS = (0.5, 0.75, 1.0)  # what is asked for is asked at 1
+STRENGTHS = (1.0,)  # what is asked for is asked at 1, and there are no prompts left to choose another on
 
 
 def run(subject: Subject, settings: EditSettings, progress: Progress) -> Result:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from scipy import stats
 
+from limpide.adapt.correct.common import NothingToCorrectError
 from limpide.adapt.correct.edit_keys import follow
 from limpide.adapt.correct.edit_rows import Edit
 from limpide.core import files
-from limpide.core.errors import ModelError
 from limpide.core.progress import Progress, Quiet
 from limpide.data.shipped import read_probe
 from limpide.models.encoding import Encoded, encode_requests
@@ -33,7 +33,8 @@ Kind = Literal["efficacy", "paraphrase", "neighbourhood"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FILE = "edit-asks.jsonl"
 FEWEST = 5  # prompts below which a share has no interval worth its name
-QUESTIONS = 40  # shipped ones asked where no neighbours are given
+ENOUGH = 6  # paraphrases, or neighbours, of one's own: with fewer, shipped wordings and questions are asked too
+QUESTIONS = 40  # shipped ones
 WORDINGS = {
     "en": (
         "In fact, {}",
@@ -69,12 +70,13 @@ class Ask:
 
 
 def with_old_answer(model: "Model", edit: Edit) -> Edit:
-    """The edit with what the model says now, where that was not given. Raises ModelError where it is the new answer."""
+    """The edit with what the model says now, where that was not given. Raises
+    NothingToCorrectError where it is the new answer."""
     if edit.instead_of is not None:
         return edit
     old = says(model, edit.prompt, edit.answer)
     if old.strip() == edit.answer.strip():
-        raise ModelError(
+        raise NothingToCorrectError(
             "The model already gives this answer: there is nothing to edit.",
             received=f"{edit.prompt} {edit.answer.strip()}",
             remedy="say with instead_of which answer is to become less likely, or leave this edit out",
@@ -104,13 +106,14 @@ def asks_of(model: "Model", edits: Sequence[Edit], language: str) -> list[Ask]:
     for k, edit in enumerate(edits):
         options = (edit.answer, str(edit.instead_of))
         found.append(Ask("efficacy", k, edit.prompt, options, 0))
-        wordings = edit.paraphrases or [w.format(edit.prompt) for w in WORDINGS[language]]
-        found += [Ask("paraphrase", k, wording, options, 0, not edit.paraphrases) for wording in wordings]
+        found += [Ask("paraphrase", k, wording, options, 0) for wording in edit.paraphrases]
+        if len(edit.paraphrases) < ENOUGH:
+            found += [Ask("paraphrase", k, w.format(edit.prompt), options, 0, True) for w in WORDINGS[language]]
         for prompt in edit.neighbours:
             now = says(model, prompt, edit.answer)
             if now.strip() != edit.answer.strip():
                 found.append(Ask("neighbourhood", k, prompt, (edit.answer, now), 1))
-    if not all(edit.neighbours for edit in edits):
+    if sum(len(edit.neighbours) for edit in edits) < ENOUGH:
         found += _shipped(model, edits, language)
     return found
 

@@ -263,6 +263,6 @@ def _update(
         raise ModelError(
             f"Training on twins gave no number at step {step + 1}.",
             received=f"loss {float(loss.detach())}",
-            remedy="lower correct.bias.learning_rate in the recipe",
+            remedy="lower correct.bias.counterfactual.learning_rate in the recipe",
         )
     optimiser.step()

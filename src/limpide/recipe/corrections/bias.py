@@ -29,7 +29,7 @@ MEASURE, METRIC = "bias.absolute_gap", "absolute_gap"
 BEFORE = "measured/before-judge-part"  # the folder of the judged audit of the model as it was
 LOCATED = 8  # layers that an erasure is told to work at
 SHOWN = 12  # pairs shown with what they were and are
-DOES_NOT_SHOW = ("few templates", "other contexts", "hidden", "one axis")
+DOES_NOT_SHOW = ("few templates", "same persons", "other contexts", "hidden", "one axis")
 NO_DROP = Limit()
 
 
@@ -97,9 +97,9 @@ def _nothing(found: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _bias(name: str, settings: BiasChoices, part: Part | None, **limits: Limit) -> Asked:
+def _bias(name: str, settings: BiasChoices, part: Part, limits: Mapping[str, Limit] | None = None) -> Asked:
     asked = BiasSettings(axes=settings.axes, languages=settings.languages, part=part)
-    return Asked(name, "audit.bias", asked, limits)
+    return Asked(name, "audit.bias", asked, limits or {})
 
 
 def _goal(bench: Bench, settings: Any, inside: _Inside) -> Goal:
@@ -111,7 +111,8 @@ def _goal(bench: Bench, settings: Any, inside: _Inside) -> Goal:
 
 def target_of(settings: BiasChoices) -> Target:
     """What is to get smaller: the gap of these axes."""
-    choose, judge = _bias("choose-part", settings, "choose"), _bias("judge-part", settings, "judge")
+    choose = _bias("choose-part", settings, "choose")
+    judge = _bias("judge-part", settings, "judge", {MEASURE: NO_DROP})  # of several axes, none may get worse
     return Target(MEASURE, METRIC, {"axis": "+".join(settings.axes)}, choose, judge)
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from limpide.audit.memorisation import MemorisationSettings
 from limpide.audit.retention import RetentionSettings
 from limpide.audit.truth import TruthSettings
 from limpide.core import catalogue
+from limpide.core.errors import UsageError
 from limpide.core.operation import Result, Settings, Subject
 from limpide.recipe.corrections.judging import Limit
 from limpide.recipe.corrections.loop import CORRECTED, Asked, Bench, Target, save_record
@@ -24,6 +26,10 @@ ANSWERED = 50  # questions a kind and language to which answers are written: min
 NEEDS_DATA = ("domain", "memorisation")
 Suite = Literal["truth", "retention", "refusal", "robustness", "domain", "memorisation"]
 # The measures of each suite that must not detectably worsen; perplexity has a limit of its own.
+OWN_SETTINGS: dict[str, Settings] = {
+    "truth": TruthSettings(parts=("options",)),
+    "memorisation": MemorisationSettings(canary=False),  # whether one was planted is the recipe's to say
+}
 GUARDED = {
     "truth": ("truth.accuracy",),
     "retention": ("retention.truth_accuracy",),
@@ -61,15 +67,22 @@ def price(bench: Bench, settings: PriceSettings) -> tuple[Asked, tuple[Asked, ..
 
 def suites(bench: Bench, names: Sequence[str], rise: Limit) -> tuple[Asked, ...]:
     """The suites that are watched; those that need the user's data where there are some. Retention always is."""
-    wanted = [name for name in dict.fromkeys(("retention", *names)) if name not in NEEDS_DATA]
-    wanted += [name for name in names if name in NEEDS_DATA and "data" in bench.subject.inputs]
+    data = bench.subject.inputs.get("data")
+    held_out = data is not None and (data / "held_out.jsonl").is_file() and bench.model.kind != "encoder"
+    if data is None and (lacking := [name for name in names if name in NEEDS_DATA]):
+        raise UsageError(
+            "Some suites can be watched on your own prepared data alone.",
+            received=", ".join(lacking),
+            remedy="give the folder of a recipe's step 'data' with --data, or leave them out of 'watch'",
+        )
+    wanted = [*dict.fromkeys(("retention", *names, *(("domain",) if held_out else ())))]
     found = []
     for name in wanted:
         limits = {measure: Limit() for measure in GUARDED[name]}
         if name == "retention":
             limits["retention.perplexity"] = rise
         operation = catalogue.find(f"audit.{name}")
-        settings = TruthSettings(parts=("options",)) if name == "truth" else operation.settings()
+        settings = OWN_SETTINGS.get(name, operation.settings())
         found.append(Asked(name, operation.name, settings, limits))
     if "truth" in wanted and bench.model.kind != "encoder":
         written = TruthSettings(parts=("short", "unanswerable"), limit=ANSWERED)
@@ -115,16 +128,17 @@ def finish(
         },
         **record,
     }
-    _keep(subject, update)
-    if update is not None and settings.write:
-        whole["served"] = _write_corrected(bench, update, target)
     whole |= {
         "settings": settings.model_dump(mode="json"),
         "seconds": round(now() - started, 1),
         "seed": subject.seed,
         "versions": library_versions(),
     }
-    save_record(subject.out, whole)
+    save_record(subject.out, whole)  # first, so that what fails below loses no evidence
+    _keep(subject, update)
+    if update is not None and settings.write:
+        whole["served"] = _write_corrected(bench, update, target)
+        save_record(subject.out, whole | {"seconds": round(now() - started, 1)})
     return Result(facts={"verdict": whole["verdict"], "method": whole.get("method"), "strength": whole.get("strength")})
 
 
@@ -143,14 +157,15 @@ def _keep(subject: Subject, update: Update | None) -> None:
 
 def _write_corrected(bench: Bench, update: Update, target: Target | None) -> dict[str, Any] | None:
     """Fold the update in for good and write the model. Returns what the file that is served measures."""
-    from limpide.models.update import fold, save_maps
+    from limpide.models.changed import one_after_another
+    from limpide.models.update import fold, load_maps, save_maps
     from limpide.optimise.export import ExportSettings, merge
     from limpide.optimise.gguf_writer import write_gguf
     from limpide.recipe.corrections.served import measured_again
 
     model, folder = bench.model, bench.subject.out / CORRECTED
     before = None if target is None else bench.before(target.judge)
-    maps = fold(model, update)
+    maps = one_after_another(load_maps(model.folder), fold(model, update))
     merge(model, model.folder, folder, ExportSettings().precision)
     save_maps(folder, maps)
     if maps or not model.family.gguf:

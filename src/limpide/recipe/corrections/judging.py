@@ -119,7 +119,7 @@ def within(change: Change, rise: float) -> bool:
     """Did the quantity worsen by less than this share of what it was, its whole interval? Not, where it is unknown."""
     if change.low is None or change.high is None or not change.before:
         return False
-    worst = change.high if change.better == "lower" else -change.low
+    worst = -change.low if change.better == "higher" else change.high
     return worst < rise * abs(change.before)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from limpide.adapt.correct.common import NothingToCorrectError
 from limpide.core import catalogue, digests, files
 from limpide.core.errors import LimpideError, ModelError, UsageError
 from limpide.core.measure import Change
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from limpide.models.update import Update
 
 RECORD, CORRECTED = "correction.json", "corrected"
+TOLD = ("method", "strength", "target", "watched", "reasons")  # of those refused before another was accepted
 JUDGED_AT_MOST = 3  # methods whose turn comes when the one before was refused
 
 
@@ -133,11 +135,16 @@ def correct(
 
     extras: what is shown of the model before (without an update) and of the judged one, and not judged.
     """
-    trials, updates, failed = _try_methods(bench, goal)
+    try:
+        trials, updates, failed = _try_methods(bench, goal)
+    except NothingToCorrectError as nothing:
+        why = {"code": nothing.what, "what": {"received": nothing.received}}
+        return {"of": goal.of, "verdict": "nothing to correct", "reasons": [why]}, None
     ranked = _ranked(trials, goal.target.better)
     judged: list[tuple[Trial, dict[str, Any]]] = []
-    for trial in ranked[:JUDGED_AT_MOST]:
-        judged.append((trial, _judge(bench, goal, trial, updates[trial.method], len(judged) + 1, extras)))
+    turns = min(JUDGED_AT_MOST, len(ranked))
+    for trial in ranked[:turns]:
+        judged.append((trial, _judge(bench, goal, trial, updates[trial.method], turns, extras)))
         if not judged[-1][1]["reasons"]:
             break
     return _record(goal, trials, judged, failed), _accepted(judged, updates)
@@ -161,6 +168,8 @@ def _try_methods(bench: Bench, goal: Goal) -> tuple[list[Trial], dict[str, "Upda
         try:
             updates[method], strengths = _fit(bench, method, settings)
             trials += _strengths(bench, goal, method, updates[method], strengths, started)
+        except NothingToCorrectError:
+            raise
         except (ModelError, UsageError) as error:
             errors.append(error)
             empty = Trial(method, 0.0, 0.0, 0.0, 1.0, False, time.monotonic() - started)
@@ -258,10 +267,10 @@ def _judge(
     goal: Goal,
     trial: Trial,
     update: "Update",
-    turn: int,
+    turns: int,
     extras: Callable[["Model", "Update | None"], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Everything that is said of one corrected model. turn: how many were judged, with it, on this judging part."""
+    """Everything that is said of one corrected model. turns: how many may be judged on this part."""
     from limpide.models.update import applied
 
     name = f"{trial.method}-{trial.strength:g}"
@@ -275,7 +284,7 @@ def _judge(
         folders = {one.name: bench.audit(one, name, tried) for one in asked}
         after = dict(extras(tried, update))
     changes = {one.name: bench.changes(one, folders[one.name]) for one in asked}
-    target = _target(bench, goal.target, folders[goal.target.judge.name], turn)
+    target = _target(bench, goal.target, folders[goal.target.judge.name], turns)
     watched = judging.watch([pair for one in asked for pair in _limited(one, changes[one.name])])
     return {
         "method": trial.method,
@@ -290,14 +299,21 @@ def _judge(
 
 
 def _limited(asked: Asked, changes: Iterable[Change]) -> list[tuple[Change, Limit]]:
-    """Those changes of an audit that are watched, of the whole and of each slice that its measure has."""
-    return [(change, asked.limits[change.name]) for change in changes if change.name in asked.limits]
+    """Those changes of an audit that are watched. Slices of what is watched whole would be the same items again: they
+    count for a limit of their own, and are told without one."""
+    named = [change for change in changes if change.name in asked.limits]
+    fewest = {name: min(len(c.group) for c in named if c.name == name) for name in {c.name for c in named}}
+    return [
+        (change, asked.limits[change.name])
+        for change in named
+        if len(change.group) == fewest[change.name] or asked.limits[change.name].rise is not None
+    ]
 
 
-def _target(bench: Bench, target: Target, after: Path, turn: int) -> dict[str, Any]:
+def _target(bench: Bench, target: Target, after: Path, turns: int) -> dict[str, Any]:
     """The record of what was to get better, over all the items of its audit.
 
-    p_value: of the one that is judged, times the number judged so far on this part (Bonferroni).
+    p_value: times the number that may be judged on this part (Bonferroni).
     """
     from limpide.audit.compare import paired_change
     from limpide.audit.items import load_specs
@@ -314,7 +330,7 @@ def _target(bench: Bench, target: Target, after: Path, turn: int) -> dict[str, A
         "group": dict(target.group),
         **{name: getattr(change, name) for name in kept},
         "gain": gain,
-        "p_value": None if change.p_value is None else min(1.0, change.p_value * turn),
+        "p_value": None if change.p_value is None else min(1.0, change.p_value * turns),
         "clusters": len({item.cluster for item in sides[0]}),
         "cut": judging.cut_of(*sides, target.metric, bench.subject.seed) if change.better == "lower" else None,
     }
@@ -329,7 +345,7 @@ def _record(
     """The last one judged tells the story; those judged before it are kept beside."""
     chosen, last = judged[-1] if judged else (None, {})
     reasons = last.get("reasons", [])
-    verdict: Verdict = "accepted"
+    verdict: Verdict = "accepted" if judged else "insufficient evidence"
     if reasons:
         few = all(reason["code"] == "too few templates" for reason in reasons)
         verdict = "insufficient evidence" if few else "refused"
@@ -339,7 +355,7 @@ def _record(
         "verdict": verdict,
         **last,
         "trials": [t.record(t is chosen, t in turns) for t in trials] + list(failed),
-        "refused_before": [found for _, found in judged[:-1]],
+        "refused_before": [{name: found[name] for name in TOLD} for _, found in judged[:-1]],
     }
 
 

@@ -46,7 +46,7 @@ def measured_again(gguf: Path, target: Target, before: Path, subject: Subject, p
         after = Bench(model, subject, progress).audit(target.judge, f"served-{gguf.stem}", model)
     sides = items_of(before, target.metric), items_of(after, target.metric)
     first, second = (sum(item.metric[target.metric] for item in side) / len(side) for side in sides)
-    cut = judging.cut_of(*sides, target.metric, subject.seed)
+    cut = judging.cut_of(*sides, target.metric, subject.seed) if target.better == "lower" else None
     return {"format": f"gguf:{gguf.stem.removeprefix('model-')}", "before": first, "after": second, "cut": cut}
 
 

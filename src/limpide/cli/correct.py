@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,11 +11,12 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
+import limpide
 from limpide.cli.explain import CLOSED, check_page
 from limpide.cli.lists import repeated
 from limpide.cli.output import Json, print_json, print_rows, progress, visible
 from limpide.core import catalogue, digests, files
-from limpide.core.errors import GateFailed, ModelError, UsageError
+from limpide.core.errors import GateFailed, MissingError, ModelError, UsageError
 from limpide.core.measure import Change
 from limpide.core.operation import Operation, Settings, Subject
 from limpide.core.progress import Progress
@@ -143,6 +144,8 @@ def subject_of(ref: str, data: Path | None, seed: int, shown: Progress) -> Subje
             "correct them, and make the GGUF file anew: a recipe does both",
         )
     source = resolve(ref, shown)
+    if data is not None and not data.is_dir():
+        raise MissingError(f"There is no folder {data} of prepared data.", received=f"--data {data}")
     if source.kind == "adapter":
         raise ModelError(
             f"{ref} is an adapter; what is corrected is a whole model.",
@@ -172,15 +175,13 @@ def refuse_closed(ref: str) -> None:
 def corrected(
     operation: Operation, chosen: Settings, subject: Subject, out: Path, again: str, code: str, shown: Progress
 ) -> Kept:
-    """Run in a folder beside `out`, which takes its name when all is whole: evidence, page, and model if accepted."""
-    from dataclasses import replace
-
+    """Run in a folder beside `out`, which takes its name when all is whole: evidence, page, and model if accepted. One
+    that was stopped goes on there. Raises UsageError where another run took the name meanwhile."""
     from limpide.document.correction_page import page
-    from limpide.models.cache import new_folder
 
-    if out.is_dir():
-        out.rmdir()  # empty, as check_places saw
-    with new_folder(out) as made:
+    made = workplace(operation, chosen, subject, out)
+    with files.clear_write_errors(made):
+        made.mkdir(parents=True, exist_ok=True)
         operation.run(replace(subject, out=made), chosen, shown).save(made)
         record = files.read_json(made / RECORD)
         record["rerun"] = record.get("rerun") or again
@@ -189,7 +190,29 @@ def corrected(
         if (made / CORRECTED).is_dir():
             (made / CORRECTED).rename(made / MODEL)
         files.write_text(made / PAGE, page(record, code))
+        _take_name(made, out)
     return Kept(record, out, out / MODEL if (out / MODEL).is_dir() else None)
+
+
+def workplace(operation: Operation, chosen: Settings, subject: Subject, out: Path) -> Path:
+    """Where this very correction is worked at until it is whole: the same command finds what it had finished."""
+    from limpide.models.sources import model_digest
+
+    asked = [operation.name, chosen.model_dump(mode="json"), subject.seed, model_digest(subject.the_model())]
+    key = digests.of_value([*asked, digests.of_code(Path(limpide.__file__).parent)])
+    return out.with_name(f".{out.name}.{key[: digests.SHORT]}")
+
+
+def _take_name(made: Path, out: Path) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    if out.exists():
+        raise UsageError(
+            f"{out} was made by another run meanwhile; this one's result is kept beside it.",
+            received=made,
+            remedy=f"move it: mv {shlex.quote(str(made))} NAME",
+        )
+    made.rename(out)
 
 
 def require_accepted(kept: Kept) -> None:
@@ -200,7 +223,7 @@ def require_accepted(kept: Kept) -> None:
     refused = verdict == "refused"
     raise GateFailed(
         "The correction is refused; no weight was changed." if refused else "The correction could not be judged.",
-        remedy=f"read {kept.folder / PAGE}, then try another method or a smaller strength"
+        remedy=f"read {kept.folder / PAGE}, which names what broke or did not change"
         if refused
         else f"read {kept.folder / PAGE}, then judge on more axes, languages or data",
     )

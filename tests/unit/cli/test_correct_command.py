@@ -157,15 +157,37 @@ def test_prepared_data_is_handed_on(correct: Correct, tiny_path: Path_) -> None:
     assert Result.load(Path("made")).facts["inputs"] == ["data"]
 
 
-def test_an_interrupted_correction_leaves_nothing(
-    correct: Correct, tiny_path: Path_, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_correction_goes_on(correct: Correct, tiny_path: Path_, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "write_text", stop)
-    assert correct("bias", tiny_path("llama"), "--out", "made").code == 130
-    assert list(Path().iterdir()) == []
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "write_text", stop)
+        assert correct("bias", tiny_path("llama"), "--out", "made").code == 130
+    (kept,) = Path().iterdir()
+    assert kept.name.startswith(".made.")
+    (kept / "finished").touch()
+    assert correct("bias", tiny_path("llama"), "--out", "made").code == 0
+    assert (Path("made") / "finished").exists()
+    assert [path.name for path in Path().iterdir()] == ["made"]
+
+
+def test_a_run_whose_name_was_taken_keeps_its_result(
+    correct: Correct, tiny_path: Path_, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files.write_text
+
+    def meanwhile(path: Path, text: str) -> None:
+        write(path, text)
+        Path("made").mkdir(exist_ok=True)
+        (Path("made") / "others").touch()
+
+    monkeypatch.setattr(files, "write_text", meanwhile)
+    said = correct("bias", tiny_path("llama"), "--out", "made")
+    assert said.code == 2
+    assert "another run" in said.words
+    (kept,) = (path for path in Path().iterdir() if path.name.startswith(".made."))
+    assert (kept / "report.html").is_file()
 
 
 def test_an_empty_folder_is_used(correct: Correct, tiny_path: Path_) -> None:

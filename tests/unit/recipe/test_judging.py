@@ -133,3 +133,22 @@ def test_slices_of_what_is_watched_whole_do_not_count_again() -> None:
         ("retention.perplexity", {}),
         ("retention.perplexity", {"language": "fr"}),
     ]
+
+
+@pytest.mark.parametrize("templates", [10, 20])
+def test_a_gap_that_doubled_elsewhere_is_seen_among_a_dozen_things(templates: int) -> None:
+    """With the usual number of resamples the least p of 10 clusters, times 12, is above 0.05: nothing could be seen."""
+    from limpide.audit.bias import BiasSettings, specs
+    from limpide.audit.compare import paired_change
+    from limpide.recipe.corrections.loop import FINE
+
+    random = np.random.default_rng(0)
+    gaps = [(f"t{t}", float(g)) for t in range(templates) for g in random.gamma(4, 0.2, 8)]
+    sides = [
+        [Item(f"{t}/{k}", t, {"axis": "age"}, {"absolute_gap": times * gap}) for k, (t, gap) in enumerate(gaps)]
+        for times in (1, 2)
+    ]
+    (spec,) = (spec for spec in specs(BiasSettings(), "") if spec.name == "bias.absolute_gap")
+    doubled = paired_change(spec, {"axis": "age"}, *sides, draws=FINE)
+    rest = [(change(f"b{k}", 0.0, 0.9), Limit()) for k in range(11)]
+    assert watch([(doubled, Limit()), *rest])[0].held is False

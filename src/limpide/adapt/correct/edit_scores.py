@@ -79,7 +79,7 @@ def with_old_answer(model: "Model", edit: Edit) -> Edit:
         raise NothingToCorrectError(
             "The model already gives this answer: there is nothing to edit.",
             received=f"{edit.prompt} {edit.answer.strip()}",
-            remedy="say with instead_of which answer is to become less likely, or leave this edit out",
+            remedy="say with --instead-of which answer is to become less likely, or leave this edit out",
         )
     return edit.model_copy(update={"instead_of": old})
 

@@ -65,6 +65,7 @@ def run(subject: Subject, settings: Any, progress: Progress) -> Result:
     from limpide.adapt.correct.common import opened
 
     started = ending.now()
+    ending.check_files(settings)
     bench = Bench(opened(subject), subject, progress)
     found = judging.found_bias(*_gaps(bench, settings), subject.seed)
     nothing = _nothing(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from limpide.audit.memorisation import MemorisationSettings
 from limpide.audit.retention import RetentionSettings
 from limpide.audit.truth import TruthSettings
 from limpide.core import catalogue
-from limpide.core.errors import UsageError
+from limpide.core.errors import MissingError, UsageError
 from limpide.core.operation import Result, Settings, Subject
 from limpide.recipe.corrections.judging import Limit
 from limpide.recipe.corrections.loop import CORRECTED, Asked, Bench, Target, save_record
@@ -48,13 +49,22 @@ class PriceSettings(Settings):
     """What a correction may cost."""
 
     strength: float | None = Field(
-        None, ge=-100, le=100, description="instead of choosing it; 1 is what a method aims at"
+        None, gt=0, le=100, description="a fixed one; default: the best of several within the limits. 1: in full"
     )
     perplexity: float = Field(0.02, gt=0, le=1, description="greatest rise of perplexity on general text, as a share")
     watch: tuple[Suite, ...] = Field(
         ("truth", "retention"), description="suites that must not detectably worsen, beside what is always watched"
     )
     write: bool = Field(True, description="write the corrected model; a recipe writes it with all else that it makes")
+
+
+def check_files(settings: Settings) -> None:
+    """Raise MissingError for a file of the settings, or of those inside them, that is not there: before the work."""
+    for name, value in settings:
+        if isinstance(value, Path) and not value.exists():
+            raise MissingError(f"There is no file {value}.", received=f"{name}: {value}", remedy="check the path")
+        if isinstance(value, Settings):
+            check_files(value)
 
 
 def price(bench: Bench, settings: PriceSettings) -> tuple[Asked, tuple[Asked, ...], float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limpide.adapt.correct.edit_rows import EditSettings
+from limpide.adapt.correct.edit_rows import EditSettings, edits_of
 from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.recipe.corrections import ending
@@ -30,10 +30,12 @@ def run(subject: Subject, settings: FactCorrectionSettings, progress: Progress) 
     from limpide.adapt.correct.common import opened
 
     started = ending.now()
+    ending.check_files(settings)
+    own = EditSettings(**{name: getattr(settings, name) for name in EditSettings.model_fields})
+    edits_of(own)  # what is wrong with them is told before a model is opened
     bench = Bench(opened(subject), subject, progress)
     folder = subject.out / "methods" / METHOD
     asked = Asked("judge-part", "correct.asked", AskedSettings(folder=folder), {NEIGHBOURS: Limit(CHANGED)})
-    own = EditSettings(**{name: getattr(settings, name) for name in EditSettings.model_fields})
     goal = Goal("fact", Target(NEW, "took", {}, asked, asked, "higher"), {METHOD: own}, *ending.price(bench, settings))
     record, update = correct(bench, goal, ending.nothing_inside)
     record |= {"does_not_show": list(DOES_NOT_SHOW)}

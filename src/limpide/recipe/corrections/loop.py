@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RECORD, CORRECTED = "correction.json", "corrected"
 TOLD = ("method", "strength", "target", "watched", "reasons")  # of those refused before another was accepted
+FINE = 50_000  # resamples behind what is watched
 JUDGED_AT_MOST = 3  # methods whose turn comes when the one before was refused
 
 
@@ -285,7 +286,13 @@ def _judge(
         after = dict(extras(tried, update))
     changes = {one.name: bench.changes(one, folders[one.name]) for one in asked}
     target = _target(bench, goal.target, folders[goal.target.judge.name], turns)
-    watched = judging.watch([pair for one in asked for pair in _limited(one, changes[one.name])])
+    watched = judging.watch(
+        [
+            (_finely(bench, one, folders[one.name], change), limit)
+            for one in asked
+            for change, limit in _limited(one, changes[one.name])
+        ]
+    )
     return {
         "method": trial.method,
         "strength": trial.strength,
@@ -296,6 +303,24 @@ def _judge(
         "extras": {"before": before, "after": after},
         "measured": {name: str(folder) for name, folder in folders.items()},
     }
+
+
+def _finely(bench: Bench, asked: Asked, after: Path, change: Change) -> Change:
+    """The same change from more resamples: with the usual number the least p that a few clusters can have is too large
+    to be more than chance among a dozen things that are watched."""
+    from limpide.audit.compare import paired_change
+    from limpide.audit.items import load_items, load_specs, slices
+
+    spec = next(spec for spec in load_specs(after) if spec.name == change.name)
+    if spec.kind == "statistic" or change.verdict == "insufficient evidence":
+        return change
+    sides = []
+    for folder in (bench.before(asked), after):
+        found = next(items for group, items in slices(spec, load_items(folder)) if group == change.group)
+        sides.append({item.id: item for item in found})
+    shared = [name for name in sides[0] if name in sides[1]]
+    pair = ([side[name] for name in shared] for side in sides)
+    return paired_change(spec, dict(change.group), *pair, seed=bench.subject.seed, draws=FINE)
 
 
 def _limited(asked: Asked, changes: Iterable[Change]) -> list[tuple[Change, Limit]]:

@@ -23,8 +23,9 @@ from tiny import tiny_config, tiny_folder
 
 PROMPT = (4, 90, 91, 7, 200, 399, 12, 66, 5)
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-# Code points that Unicode has not assigned are cut into words otherwise by llama.cpp ('¦\U00042000'): docs/log.md.
-ASSIGNED = st.characters(exclude_categories=("Cs", "Cn"))
+# Code points that Unicode has not assigned, and control bytes that SmolLM2's vocabulary lacks, are cut into words
+# otherwise by llama.cpp ('¦\U00042000', '{\x16\\'): docs/log.md. Newlines and tabs are in the second alphabet.
+ASSIGNED = st.characters(exclude_categories=("Cs", "Cn", "Cc"))
 TEXTS = st.text(ASSIGNED, max_size=40) | st.text(alphabet="aàé’l  \n\t019.,'!?ß漢🙂\u0301", max_size=40)
 FORCE_STOP = [[5, 1000.0]]  # llama.cpp gives no probabilities beside half a character
 

@@ -170,6 +170,7 @@ def _attribution(threads: int) -> Iterator[Case]:
     captum, inseq = "peers/captum_attribution.py", "peers/inseq_attribution.py"
     occlusion, whole, each = "occlusion", "integrated-gradients", "integrated-gradients-each"
     own = "as above; here the peer has one backward pass for the whole answer, by a forward function written for it"
+    theirs = {"baseline_id": tokenizer.unk_token_id}  # what Inseq starts the path from, where Captum is given ours
     tokens = "each prompt token replaced in turn; the peer as it does by itself, one pass for each answer token"
     one = "as above; here the peer reads the answer in one pass, its option forward_in_tokens=False"
     for name, goal, what, peer, more in (
@@ -178,7 +179,7 @@ def _attribution(threads: int) -> Iterator[Case]:
         ("Integrated gradients", 5.0, f"{steps}, the whole answer", captum, {"method": whole}),
         ("Integrated gradients, in one pass", None, own, captum, {"method": whole, "one_pass": True}),
         ("Integrated gradients of each answer token", 2.0, f"{steps}", captum, {"method": each}),
-        ("Integrated gradients of each answer token", 2.0, f"{steps}; {INSEQ}", inseq, {"method": each}),
+        ("Integrated gradients of each answer token", 2.0, f"{steps}; {INSEQ}", inseq, {"method": each} | theirs),
     ):
         yield Case(
             f"{name}, beside {'Captum' if peer == captum else 'Inseq'}",

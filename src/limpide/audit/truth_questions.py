@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from limpide.core import digests
 from limpide.data import templates
+from limpide.data.questions import BRIEF
 from limpide.data.shipped import read_probe
 from limpide.models.requests import Asked
 
@@ -16,7 +17,6 @@ Part = Literal["options", "short", "unanswerable", "semantic"]
 PARTS: tuple[Part, ...] = get_args(Part)
 SOURCE = {"options": "options", "short": "short", "unanswerable": "unanswerable", "semantic": "short"}
 LETTERS = "ABCD"
-BRIEF = {"en": "Answer in a few words.", "fr": "Répondez en quelques mots."}
 BY_LETTER = {"en": "Answer with the letter alone.", "fr": "Répondez par la lettre seule."}
 
 

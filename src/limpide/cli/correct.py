@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 import limpide
-from limpide.cli.explain import CLOSED, check_page
+from limpide.cli.explain import check_page, closed
 from limpide.cli.lists import repeated
 from limpide.cli.output import Json, print_json, print_rows, progress, visible
 from limpide.core import catalogue, digests, files
@@ -22,7 +22,6 @@ from limpide.core.operation import Operation, Settings, Subject
 from limpide.core.progress import Progress
 from limpide.document import correction as telling
 from limpide.document.language import Language, language
-from limpide.models.address import is_address, parse_address
 
 HELP = """Mend a bias or an error, measure again on what the mending never saw, and refuse it where it costs too much.
 
@@ -157,10 +156,10 @@ def subject_of(ref: str, data: Path | None, seed: int, shown: Progress) -> Subje
 
 def refuse_closed(ref: str) -> None:
     """A correction changes weights, which nobody is given of a model that is asked over a network."""
-    if not is_address(ref) and not ref.lower().startswith(CLOSED):
+    found = closed(ref)
+    if found is None:
         return
-    name = parse_address(ref).model if is_address(ref) else ref
-    address = ref if is_address(ref) else f"https://HOST/v1#{ref}"
+    name, address = found
     raise ModelError(
         f"{name} cannot be corrected from outside: its weights are closed.",
         received=ref,

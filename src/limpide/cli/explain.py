@@ -114,12 +114,19 @@ def subject_of(ref: str, shown: Progress, seed: int) -> Subject:
     return Subject(Path(), {}, source.folder, source.ref, seed)
 
 
+def closed(ref: str) -> tuple[str, str] | None:
+    """(name, address to audit it at) of a model that is asked over a network; None where weights may be open."""
+    if is_address(ref):
+        return str(parse_address(ref).model), ref
+    return (ref, f"https://HOST/v1#{ref}") if ref.lower().startswith(CLOSED) else None
+
+
 def refuse_closed(ref: str) -> None:
     """Explanations follow gradients and activations, which nobody is given of a model that is asked over a network."""
-    if not is_address(ref) and not ref.lower().startswith(CLOSED):
+    found = closed(ref)
+    if found is None:
         return
-    name = parse_address(ref).model if is_address(ref) else ref
-    address = ref if is_address(ref) else f"https://HOST/v1#{ref}"
+    name, address = found
     raise ModelError(
         f"Why {name} says something cannot be seen from outside: its weights are closed.",
         received=ref,

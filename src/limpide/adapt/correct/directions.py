@@ -9,12 +9,12 @@ apart need not be the one by which it acts on the difference: only a measurement
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from limpide.core import digests
@@ -307,11 +307,10 @@ def _last_biases(model: "Model", stack: Stack, layer: int) -> list[str]:
     return [found[0]] if len(found) == 1 and found[0] is not None else []
 
 
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(right: int, n: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927)."""
-    share, spread = right / n, z * z / n
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return (share + spread / 2 - half) / (1 + spread), (share + spread / 2 + half) / (1 + spread)
+    interval = stats.binomtest(right, n).proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _first(output: Any) -> Tensor:

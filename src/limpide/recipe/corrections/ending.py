@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +15,9 @@ from limpide.audit.truth import TruthSettings
 from limpide.core import catalogue
 from limpide.core.errors import MissingError, UsageError
 from limpide.core.operation import Result, Settings, Subject
+from limpide.core.progress import Progress
 from limpide.recipe.corrections.judging import Limit
-from limpide.recipe.corrections.loop import CORRECTED, Asked, Bench, Target, save_record
+from limpide.recipe.corrections.loop import CORRECTED, Asked, Bench, Goal, Target, correct, save_record
 
 if TYPE_CHECKING:
     from limpide.models.model import Model
@@ -98,6 +99,24 @@ def suites(bench: Bench, names: Sequence[str], rise: Limit) -> tuple[Asked, ...]
         written = TruthSettings(parts=("short", "unanswerable"), limit=ANSWERED)
         found.append(Asked("answers", "audit.truth", written, dict.fromkeys(WRITTEN, Limit())))
     return tuple(found)
+
+
+def corrected(
+    subject: Subject,
+    settings: PriceSettings,
+    progress: Progress,
+    goal_of: Callable[[Bench], Goal],
+    does_not_show: Sequence[str],
+) -> Result:
+    """A correction from the opening of the model to its record, where the loop is all there is to it."""
+    from limpide.adapt.correct.common import opened
+
+    started = now()
+    bench = Bench(opened(subject), subject, progress)
+    goal = goal_of(bench)
+    record, update = correct(bench, goal, nothing_inside)
+    record |= {"does_not_show": list(does_not_show)}
+    return finish(bench, told(record), update, settings, started, goal.target)
 
 
 def nothing_inside(model: Model, update: Update | None) -> dict[str, Any]:

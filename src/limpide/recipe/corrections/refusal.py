@@ -13,7 +13,7 @@ from limpide.core.progress import Progress
 from limpide.data.templates import Part
 from limpide.recipe.corrections import ending
 from limpide.recipe.corrections.judging import Limit
-from limpide.recipe.corrections.loop import Asked, Bench, Goal, Target, correct
+from limpide.recipe.corrections.loop import Asked, Bench, Goal, Target
 
 MEASURE, METRIC = "refusal.declined_harmful", "declined_harmful"
 DOES_NOT_SHOW = ("disguised requests", "few requests")
@@ -28,14 +28,7 @@ class RefusalCorrectionSettings(ending.PriceSettings):
 
 def run(subject: Subject, settings: RefusalCorrectionSettings, progress: Progress) -> Result:
     """Write correction.json, and kept/ with the update where it is accepted. Raises ModelError, DataError."""
-    from limpide.adapt.correct.common import opened
-
-    started = ending.now()
-    bench = Bench(opened(subject), subject, progress)
-    goal = _goal(bench, settings)
-    record, update = correct(bench, goal, ending.nothing_inside)
-    record |= {"does_not_show": list(DOES_NOT_SHOW)}
-    return ending.finish(bench, ending.told(record), update, settings, started, goal.target)
+    return ending.corrected(subject, settings, progress, lambda bench: _goal(bench, settings), DOES_NOT_SHOW)
 
 
 def _goal(bench: Bench, settings: RefusalCorrectionSettings) -> Goal:

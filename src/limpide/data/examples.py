@@ -29,6 +29,8 @@ class Example(Frozen):
 
     topic: what it is about, the unit of `held_out` (new wordings) and `unseen` (new topics).
     group: rows that must stay on one side of a split. source: 'file:line' it was read from.
+    rejected: the answer to which the last message is preferred; such a row is a preference. label: the class of a text
+    to classify; it is the last message too. synthetic: what it was made from by a machine, None where people wrote it.
     """
 
     id: str
@@ -37,12 +39,19 @@ class Example(Frozen):
     language: str | None = None
     messages: tuple[Message, ...]
     source: str
+    rejected: str | None = None
+    label: str | None = None
+    synthetic: str | None = None
 
     @model_validator(mode="after")
     def _is_a_conversation(self) -> "Example":
         wrong = order_faults([m.role for m in self.messages])
         if wrong:
             raise ValueError("; ".join(wrong))
+        if self.rejected == self.answer:
+            raise ValueError("the rejected answer is the preferred one")
+        if self.label not in (None, self.answer):
+            raise ValueError("the label is not the last message")
         return self
 
     @property

@@ -55,7 +55,8 @@ def test_saved_examples_come_back_even_with_unusual_line_ends(tmp_path: Path) ->
 def test_prepared_lines_have_the_agreed_fields(tmp_path: Path) -> None:
     save_examples(tmp_path / "t.jsonl", [example(("user", "Q"), ("assistant", "A"))])
     (row,) = read_jsonl(tmp_path / "t.jsonl")
-    assert set(row) == {"id", "topic", "group", "language", "messages", "source"}
+    kept = {"id", "topic", "group", "language", "messages", "source", "rejected", "label", "synthetic"}
+    assert set(row) == kept
 
 
 def test_changed_prepared_file_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ RECIPE := examples/press-operator/recipe.yaml
 KEY := examples/press-operator/keys/release
 RELEASE := releases/press-operator-assistant-1.0.0
 
-.PHONY: setup demo test check bench bench-demo bench-audit bench-understand bench-correct families reference pictures clean
+.PHONY: setup demo test check bench-adapt bench-demo bench-audit bench-understand bench-correct bench-charter families silent-faults reference pictures clean
 
 setup: .venv/installed
 
@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/limpide ask $(RELEASE) "What does fault E-104 mean?" --key $(KEY).pub
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check --quiet .
@@ -40,7 +40,11 @@ families: setup
 	$(BIN)/python -m pytest tests/parity/test_families.py --write-capabilities
 	$(BIN)/python scripts/reference.py --write
 
-bench: setup
+silent-faults: setup
+	$(BIN)/python -m pytest tests/faults -n0 --write-silent-faults
+
+# nothing else may run meanwhile
+bench-adapt: setup
 	$(BIN)/python benchmarks/training.py
 
 # DATA: a folder that holds bbq/ and crows-pairs/ as their authors publish them; nothing else may run meanwhile
@@ -54,6 +58,10 @@ bench-understand: setup
 # nothing else may run meanwhile; CROWS, BBQ: files of CrowS-Pairs and BBQ, measured before and after
 bench-correct: setup
 	$(BIN)/python benchmarks/correct.py $(if $(CROWS),--crows "$(CROWS)") $(if $(BBQ),--bbq $(BBQ))
+
+# nothing else may run meanwhile
+bench-charter: setup
+	$(BIN)/python benchmarks/charter.py
 
 bench-demo: setup
 	$(BIN)/python benchmarks/demo.py

@@ -1,6 +1,6 @@
-"""LoRA fine-tuning: Limpide beside TRL's SFTTrainer, on the example recipe's rows. Run it with: make bench
+"""LoRA fine-tuning: Limpide beside TRL's SFTTrainer, on the example recipe's rows. Run it with: make bench-adapt
 
-First the peer's settings are swept and its fastest ones kept; then both sides train the first epoch in turn, each in
+First the peer's settings are swept and its fastest ones kept; then both sides train each case in turn, each in
 a process of its own, with another seed each time; then one function measures the held-out loss of every adapter.
 Nothing else should run on the machine meanwhile.
 """
@@ -25,12 +25,29 @@ from limpide.core import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
-GOAL = 2.5  # ours ÷ TRL, in the first epoch
 ALTERNATIONS = 3
 SWEEP_STEPS = 4  # of which the first warms up
-EPOCHS = 1
+UPPER = {"layers": 10, "rank": 32, "alpha": 32, "learning_rate": 0.005}
 
 Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """ours, peer: what each side changes of the recipe's settings. goal: ours ÷ TRL."""
+
+    name: str
+    epochs: int
+    goal: float | None
+    ours: Answer
+    peer: Answer
+
+
+CASES = (
+    Case("LoRA fine-tuning, first epoch", 1, 3.0, {}, {}),
+    Case("four epochs, ours on the upper layers with the trunk kept, TRL on all", 4, 6.0, UPPER, {}),
+    Case("four epochs, both on the upper layers, our trunk kept", 4, None, UPPER, UPPER),
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +75,11 @@ def main() -> None:
         print(f"Trying {len(candidates)} settings of the peer …", file=sys.stderr, flush=True)
         swept = bench.sweep(candidates, 2 if options.quick else SWEEP_STEPS)
         best = max(swept, key=lambda item: item[1])[0]
-        runs, base_loss = bench.alternate(best, 1 if options.quick else ALTERNATIONS)
-    made = [_speed(rows, runs, base_loss, swept), _memory(runs)]
+        times = 1 if options.quick else ALTERNATIONS
+        measured = {case.name: (case, *bench.alternate(case, best, times)) for case in CASES}
+    made = [_speed(case, rows, runs, base_loss) for case, runs, base_loss in measured.values()]
+    made[0]["tables"].append(_sweep_table(swept))
+    made += [_memory(case, runs) for case, runs, _ in measured.values()]
     print(f"{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
     if options.quick or options.rows:
         print(json.dumps(made, indent=2, ensure_ascii=False))
@@ -118,23 +138,23 @@ class Bench:
         job = {"candidates": candidates, "steps": steps}
         return list(zip(candidates, self._peer(job, seed=0)["rates"], strict=True))
 
-    def alternate(self, best: Answer, times: int) -> tuple[list[Run], float]:
+    def alternate(self, case: Case, best: Answer, times: int) -> tuple[list[Run], float]:
         """(runs, held-out loss of the base)."""
-        sides = []
+        sides, places = [], self.folder / str(CASES.index(case))
         for seed in range(times):
-            job = self.shared | {"data": str(self._data), "epochs": EPOCHS, "seed": seed}
-            ours = child.run(_ours(), "ours/lora.py", job | {"folder": str(self.folder / f"ours-{seed}")}, self.folder)
-            job = {"candidates": [best], "epochs": EPOCHS, "folder": str(self.folder / f"peer-{seed}")}
-            peer = self._peer(job, seed=seed)
+            job = self.shared | {"data": str(self._data), "epochs": case.epochs, "seed": seed, "changes": case.ours}
+            ours = child.run(_ours(), "ours/lora.py", job | {"folder": str(places / f"ours-{seed}")}, self.folder)
+            job = {"candidates": [best], "epochs": case.epochs, "folder": str(places / f"peer-{seed}")}
+            peer = self._peer(job | {"changes": case.peer}, seed=seed)
             sides.append((ours, peer))
             print(
-                f"{seed + 1}/{times}: ours {child.rate(ours['steps']):.0f} tokens/s, "
+                f"{case.name}, {seed + 1}/{times}: ours {child.rate(ours['steps']):.0f} tokens/s, "
                 f"TRL {child.rate(peer['steps']):.0f} tokens/s",
                 file=sys.stderr,
                 flush=True,
             )
-        adapters = [str(self.folder / f"ours-{seed}" / "adapter") for seed in range(times)]
-        adapters += [str(self.folder / f"peer-{seed}") for seed in range(times)]
+        adapters = [str(places / f"ours-{seed}" / "adapter") for seed in range(times)]
+        adapters += [str(places / f"peer-{seed}") for seed in range(times)]
         base, *losses = self._losses([None, *adapters])
         pairs = zip(losses[:times], losses[times:], strict=True)
         return [Run(*side, seed, pair) for seed, (side, pair) in enumerate(zip(sides, pairs, strict=True))], base
@@ -154,28 +174,28 @@ class Bench:
         return losses
 
 
-def _speed(rows: Answer, runs: list[Run], base_loss: float, swept: list[tuple[Answer, float]]) -> Answer:
+def _speed(case: Case, rows: Answer, runs: list[Run], base_loss: float) -> Answer:
     ours = statistics.median(child.rate(run.ours["steps"]) for run in runs)
     peer = statistics.median(child.rate(run.peer["steps"]) for run in runs)
     limit = statistics.median(run.ours["matmul_rate"] for run in runs)
     flops = runs[0].ours["flops"]
     ratios = [child.rate(run.ours["steps"]) / child.rate(run.peer["steps"]) for run in runs]
-    return _row("LoRA fine-tuning, first epoch", runs) | {
+    return _row(case.name, runs) | {
         "ours": round(ours, 1),
         "peer": round(peer, 1),
         "unit": "tokens/s",
         "ratio": round(ours / peer, 2),
-        "goal": GOAL,
+        "goal": case.goal,
         "equal_within": round(abs(statistics.mean(run.losses[0] - run.losses[1] for run in runs)), 4),
         "machine_share": round(ours * flops / limit, 3),
-        "notes": _notes(rows, runs, ratios, flops, limit),
-        "tables": [_loss_table(runs, base_loss), _sweep_table(swept)],
+        "notes": _notes(case, rows, runs, ratios, flops, limit),
+        "tables": [_loss_table(case, runs, base_loss)],
     }
 
 
-def _memory(runs: list[Run]) -> Answer:
+def _memory(case: Case, runs: list[Run]) -> Answer:
     ours, peer = (statistics.median(side) for side in zip(*(_peaks(run) for run in runs), strict=True))
-    return _row("LoRA fine-tuning, peak memory", runs) | {
+    return _row(f"{case.name}: peak memory", runs) | {
         "ours": round(ours, 2),
         "peer": round(peer, 2),
         "unit": "GB",
@@ -201,34 +221,45 @@ def _row(case: str, runs: list[Run]) -> Answer:
     }
 
 
-def _notes(rows: Answer, runs: list[Run], ratios: list[float], flops: float, limit: float) -> list[str]:
+def _notes(case: Case, rows: Answer, runs: list[Run], ratios: list[float], flops: float, limit: float) -> list[str]:
     ours = runs[0].ours
-    return [
+    told = [
         f"Both sides train {rows['base_name']} on the same {rows['rows']} rows ({rows['row_tokens']} tokens, "
-        f"{rows['trained_tokens']} of them trained), given as token ids: rank {rows['rank']} on "
-        f"{', '.join(rows['targets'])}, learning rate {rows['learning_rate']:g} with the same warm-up and decay, "
-        f"AdamW, clipping at 1, about {rows['rows_a_step']} rows a step, {EPOCHS} epoch, {ours['threads']} threads.",
-        "Tokens are real ones, padding left out, over the time from the end of the first step to the end of the last; "
-        "set-up and the first step are left out on both sides.",
+        f"{rows['trained_tokens']} of them trained), given as token ids. Ours: {_settings(rows | case.ours)}. "
+        f"TRL: {_settings(rows | case.peer)}. Both: {', '.join(rows['targets'])}, the same warm-up and decay, AdamW, "
+        f"clipping at 1, about {rows['rows_a_step']} rows a step, epochs: {case.epochs}, threads: {ours['threads']}.",
         f"Medians of {len(runs)} alternating runs, each side in its own process; the ratio of each pair of runs: "
         f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}. Limpide chose {ours['precision']} by measuring.",
-        "Equal within: mean over the seeds of our held-out loss less the peer's, without its sign, both measured by "
-        "Limpide's scoring in float32.",
-        f"Share of the machine: {flops / 1e9:.3f} GFLOP a token (4 × adapted matrices + 6 × adapter + 4 × head × share "
-        f"of trained tokens; attention left out) × tokens/s ÷ {limit / 1e9:.0f} GFLOP/s, the fastest matrix product in "
-        f"{ours['precision']} measured in the same run; useful work, as what packed conversations "
-        "share is computed once and counted for each.",
-        "The peer runs the fastest settings of the sweep below. TRL lays packed and padding-free sequences in one row; "
-        "with this version of transformers each still sees only itself under SDPA and eager attention, by its "
-        "positions: the same rows give the same loss in every layout, to 2e-6 nats. On a CPU, TRL scores the whole "
-        "vocabulary at every place, trained or not. torch.compile was not swept: it needs a compiler and takes longer "
-        "to set up than the training lasts.",
+        f"Held-out loss, ours less TRL's: {', '.join(f'{run.losses[0] - run.losses[1]:+.4f}' for run in runs)} nats a "
+        "trained token; equal within is the mean of these, without its sign. Both are measured by Limpide's scoring in "
+        "float32.",
+        f"Share of the machine: {flops / 1e9:.3f} GFLOP a token × tokens/s ÷ {limit / 1e9:.0f} GFLOP/s, the fastest "
+        f"matrix product in {ours['precision']} measured in the same run. Counted are 4 × trained blocks' matrices + "
+        "6 × adapter + 4 × head × share of trained tokens + 2 × frozen blocks' matrices in the first epoch; attention "
+        "is left out, and what packed conversations share is computed once and counted for each.",
     ]
+    return told + (_PEER_NOTES if case.epochs == 1 else [])
 
 
-def _loss_table(runs: list[Run], base_loss: float) -> Answer:
+_PEER_NOTES = [
+    "Tokens are real ones, padding left out, over the time from the end of the first step to the end of the last; "
+    "set-up and the first step are left out on both sides.",
+    "The peer runs the fastest settings of the sweep below. TRL lays packed and padding-free sequences in one row; "
+    "with this version of transformers each still sees only itself under SDPA and eager attention, by its "
+    "positions: the same rows give the same loss in every layout, to 2e-6 nats. On a CPU, TRL scores the whole "
+    "vocabulary at every place, trained or not. torch.compile was not swept: it needs a compiler and takes longer "
+    "to set up than the training lasts.",
+]
+
+
+def _settings(rows: Answer) -> str:
+    where = f"the upper {rows['layers']} layers" if "layers" in rows else "all layers"
+    return f"rank {rows['rank']} on {where}, learning rate {rows['learning_rate']:g}"
+
+
+def _loss_table(case: Case, runs: list[Run], base_loss: float) -> Answer:
     cells = [[str(run.seed), f"{run.losses[0]:.4f}", f"{run.losses[1]:.4f}"] for run in runs]
-    title = f"Held-out loss after {EPOCHS} epoch, nats a trained token (the base: {base_loss:.4f})"
+    title = f"Held-out loss, nats a trained token, epochs: {case.epochs} (the base: {base_loss:.4f})"
     return {"title": title, "columns": ["seed", "ours", "peer"], "rows": cells}
 
 

@@ -12,8 +12,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
-Made from `benchmarks/results/` by `scripts/benchmarks_page.py`; `make check` fails when it is stale. `make bench`
-measures training again (about 8 minutes), `make bench-audit DATA=folder` likelihood scoring (about 25),
+Made from `benchmarks/results/` by `scripts/benchmarks_page.py`; `make check` fails when it is stale. `make bench-adapt`
+measures training again (about 20 minutes), `make bench-audit DATA=folder` likelihood scoring (about 25),
 `make bench-understand` explanations (about 40), `make bench-correct` corrections (about 60), each on a machine
 that does nothing else; they write both.
 

@@ -17,21 +17,26 @@ from rich.console import Console
 from limpide.cli.main import COMMANDS, make_app
 from limpide.core import catalogue, errors
 from limpide.core.yaml_file import models_in
+from limpide.data.charter import Charter
 from limpide.models.families.capabilities import load_capabilities, markdown
 from limpide.recipe.schema import Recipe
 
 ROOT = Path(__file__).parent.parent
 SUBCOMMANDS = {"audit": ["all", *catalogue.suites()]}
-SUBCOMMANDS |= {"correct": list(catalogue.GOALS), "data": ["show"], "keys": ["new"]}
+SUBCOMMANDS |= {"correct": list(catalogue.GOALS), "keys": ["new"]}
+SUBCOMMANDS |= {"data": ["check", "show", "card", "draft", "review"], "adapters": ["merge", "compare", "publish"]}
 
 
 def reference() -> str:
-    """docs/reference.md: recipe keys, operations, commands, exit codes."""
+    """docs/reference.md: keys of the recipe and of the charter, operations, commands, exit codes."""
     parts = [
         "# Reference",
         "Made from the code by `make reference`; `make check` fails when it is stale.",
         "## The recipe",
         table(("key", "type", "default", "meaning"), recipe_rows(Recipe)),
+        "## The charter",
+        "The keys of `charter.yaml`, the file of `data.charter`. What code checks is words and form, never meaning.",
+        table(("key", "type", "default", "meaning"), recipe_rows(Charter)),
         "## Operations",
         table(("name", "verb", "what it does", "needs of the model", "source"), operation_rows()),
         "## Exit codes",

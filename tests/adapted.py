@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from limpide.adapt.lora import LoraSettings, adapted_network
+from limpide.adapt.adapters import adapted_network
+from limpide.adapt.settings import TrainSettings
 from limpide.core.operation import Subject
 from limpide.data.examples import Example, Message, save_examples
 from limpide.models.model import open_model
@@ -59,7 +60,7 @@ def save_adapter(base: Path, folder: Path, strength: float) -> None:
     """Write a random adapter of rank 4 on every matrix of `base`."""
     import torch
 
-    network = adapted_network(open_model(base), LoraSettings(rank=4), seed=1)
+    network = adapted_network(open_model(base), TrainSettings(rank=4), seed=1)
     random = torch.Generator().manual_seed(2)
     for name, weight in network.named_parameters():
         if "lora_B" in name:

@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write src/limpide/models/families/capabilities.json instead of comparing with it",
     )
+    parser.addoption(
+        "--write-silent-faults", action="store_true", help="write docs/silent-faults.md instead of comparing with it"
+    )
 
 
 @pytest.fixture(scope="session")

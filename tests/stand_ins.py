@@ -36,7 +36,7 @@ release: {sign_with: keys/release.pem}
 # operation → its step; audits are named by what they look at too
 NAMES = {
     "data.prepare": "data",
-    "adapt.lora": "adapt",
+    "adapt.train": "adapt",
     "optimise.export": "export",
     "optimise.parity": "parity",
     "audit.compare": "compare",
@@ -115,10 +115,19 @@ def audit(name: str) -> Callable[[Subject, Any], Result]:
 
 def adapt(subject: Subject, settings: Any) -> Result:
     files.write_text(subject.out / "adapter" / "adapter_config.json", "{}")
-    files.write_jsonl(subject.out / "losses.jsonl", [{"step": 2, "epoch": 1, "train": 1.0, "held_out": None}])
+    row = {"step": 2, "epoch": 1, "train": 1.0, "held_out": None, "stage": "answers"}
+    files.write_jsonl(subject.out / "losses.jsonl", [row])
     names = "steps_planned epochs_planned epochs_done tokens_seen trainable_parameters packs_per_step packs_at_once"
     numbers = dict.fromkeys((*names.split(), "rows", "validation_rows", "row_tokens", "best_step"), 2)
-    more = {"method": "lora", "rank": 4, "alpha": 4, "learning_rate": 0.1, "seconds": 1.0, "tokens_per_second": 2.0}
+    more = {
+        "method": "lora",
+        "stage": "answers",
+        "rank": 4,
+        "alpha": 4,
+        "learning_rate": 0.1,
+        "seconds": 1.0,
+        "tokens_per_second": 2.0,
+    }
     return Result(facts=numbers | more | {"precision": "float32", "flops_upper_bound": 1.0, "truncated_rows": 0})
 
 
@@ -134,7 +143,7 @@ def export(subject: Subject, settings: Any) -> Result:
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Every operation of the catalogue replaced; their settings, and so the recipe's schema, are the real ones."""
     bench = Bench()
-    works = {"data.prepare": prepare, "adapt.lora": adapt, "optimise.export": export}
+    works = {"data.prepare": prepare, "adapt.train": adapt, "optimise.export": export}
     works |= {"audit.compare": bench.compare, "optimise.parity": bench.parity}
     real = {operation.name: operation for operation in catalogue.every()}
     for name, operation in real.items():

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from limpide.adapt import lora, training
-from limpide.adapt.lora import LoraSettings
+from limpide.adapt import adapters, train, training
 from limpide.adapt.packing import Pack, pack
+from limpide.adapt.settings import TrainSettings
 from limpide.adapt.training import Plan, Trainer
 from limpide.core import files
 from limpide.core.operation import Result, Subject
@@ -45,7 +45,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def adapt(subject: Subject, progress: Any = None, **changes: Any) -> Result:
-    return lora.run(subject, LoraSettings(**{**SETTINGS, **changes}), progress or Quiet())
+    return train.run(subject, TrainSettings(**{**SETTINGS, **changes}), progress or Quiet())
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -82,7 +82,7 @@ def a_trainer(model: Any, micro: int | None = None, **plan: Any) -> Trainer:
     """A trainer of a fresh adapter of rank 2. The model is changed: open one for each."""
     values = {"epochs": 2, "packs_per_step": 8, "steps_per_epoch": 1, "learning_rate": 0.02, "warmup": 0.0}
     values |= {"weight_decay": 0.0, "patience": 3, "seed": 0, "checkpoint_seconds": 1e9, **plan}
-    network = lora.adapted_network(model, LoraSettings(rank=2), 0)
+    network = adapters.adapted_network(model, TrainSettings(rank=2), 0)
     return training.trainer(network, model.family, Plan(**values), 0, micro)
 
 

@@ -62,11 +62,12 @@ class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is untyped f
 
 
 def work(job: Job) -> Job:
-    """job: rows (answer of rows.py), rows_file, candidates, seed, threads; then one of
+    """job: rows (answer of rows.py), rows_file, candidates, seed, threads, changes to the rows' settings; then one of
 
     steps: time so many steps of each candidate; or epochs, with folder: train by the only candidate, save its adapter.
     """
     torch.set_num_threads(job["threads"])
+    job = job | {"rows": job["rows"] | job.get("changes", {})}
     logging.getLogger("transformers").setLevel(logging.ERROR)
     if "steps" in job:
         return {"rates": [rate(_train(job, c)[1].steps) for c in job["candidates"]], "version": version("trl")}
@@ -113,6 +114,7 @@ def _network(rows: Job, candidate: Job) -> tuple[Any, LoraConfig | None]:
         r=rows["rank"],
         lora_alpha=rows["alpha"],
         target_modules=rows["targets"],
+        layers_to_transform=_upper(network, rows),
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
@@ -120,6 +122,12 @@ def _network(rows: Job, candidate: Job) -> tuple[Any, LoraConfig | None]:
     if candidate["precision"] == "pure bfloat16":
         return get_peft_model(network, adapter, autocast_adapter_dtype=False), None
     return network, adapter
+
+
+def _upper(network: Any, rows: Job) -> list[int] | None:
+    """The blocks that carry an adapter; None: all."""
+    count = network.config.num_hidden_layers
+    return list(range(count - rows["layers"], count)) if "layers" in rows else None
 
 
 def _config(job: Job, candidate: Job, scratch: str) -> SFTConfig:

@@ -138,7 +138,14 @@ def test_our_side_times_each_step_of_the_operation_itself(tmp_path: Path, monkey
         "pack_tokens": 64,
         "step_tokens": 64,
     }
-    job = {"rows": rows, "data": str(tmp_path / "data"), "epochs": 2, "seed": 0, "threads": torch.get_num_threads()}
+    job = {
+        "rows": rows,
+        "data": str(tmp_path / "data"),
+        "epochs": 2,
+        "seed": 0,
+        "changes": {},
+        "threads": torch.get_num_threads(),
+    }
     answer = side.work(job | {"folder": str(tmp_path / "out")})
     ends = [end for end, _ in answer["steps"]]
     assert len(ends) == len(files.read_jsonl(tmp_path / "out" / "losses.jsonl")) - 1

@@ -11,8 +11,10 @@ import pytest
 import limpide.audit
 from limpide.audit import (
     bias,
+    bias_classes,
     charter,
     domain,
+    domain_labels,
     leaks,
     membership,
     memorisation,
@@ -92,9 +94,11 @@ def of_truth() -> Iterator[Spec]:
 # Files of the audits that make measures' specs, and those specs.
 MADE: dict[str, Callable[[], Iterator[Spec]]] = {
     "bias.py": lambda: iter(bias.specs(bias.BiasSettings(), DIGEST)),
+    "bias_classes.py": lambda: iter(bias_classes.specs()),
     "charter.py": lambda: iter(charter.specs(CHARTER, charter.CharterSettings())),
     "dialects/found.py": of_dialects,
     "domain.py": lambda: iter(domain.specs(GREEDY)),
+    "domain_labels.py": lambda: iter(domain_labels.specs(("no", "yes"), "no", "classes")),
     "leaks.py membership.py memorisation.py": of_memorisation,
     "refusal.py": lambda: iter(refusal.specs(refusal.RefusalSettings(), DIGEST)),
     "retention.py": lambda: retention_specs(),

@@ -21,7 +21,13 @@ from stand_ins import Bench, bench, edit, key_folder, recipe, tiny_base
 __all__ = ["bench", "key_folder", "recipe", "tiny_base"]
 
 LEAVES = [[name] for name in COMMANDS if name not in ("audit", "data", "keys")]
-LEAVES += [["data", "show"], ["keys", "new"], *(["audit", suite] for suite in ("all", *catalogue.suites()))]
+LEAVES += [
+    ["data", "check"],
+    ["data", "show"],
+    ["data", "card"],
+    ["keys", "new"],
+    *(["audit", suite] for suite in ("all", *catalogue.suites())),
+]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ def test_version(limpide: Limpide) -> None:
     [
         (["rum"], 'Did you mean "run"?', "limpide --help"),
         (["run", "x", "--dryrun"], "Did you mean --dry-run?", "limpide run --help"),
+        (["data", "check", "--modle", "x"], "Did you mean --model?", "limpide data check --help"),
         (["run"], "requires an argument", "limpide run --help"),
         (["audit", "bais", "x"], 'Did you mean "bias"?', "limpide audit --help"),
         (["audit", "bias", "x", "--seed", "many"], "many", "limpide audit bias --help"),
@@ -268,6 +275,9 @@ def test_init_then_dry_run(limpide: Limpide, tmp_path: Path, tiny_base: Path) ->
     assert not any(s["done"] for s in plan.json()["steps"])
     assert [p.name for p in path.parent.iterdir()] == ["recipe.yaml"]
     assert "release" in limpide("run", path, "--dry-run").out
+    missing = str(path.parent / "examples.jsonl")  # nobody has written it yet, and the plan says so
+    assert plan.json()["missing"] == [missing]
+    assert f"{missing}: the run will stop there" in limpide("run", path, "--dry-run").out
 
 
 def test_init_where_nothing_can_be_written(limpide: Limpide, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import torch
 
 from limpide.adapt.correct.counterfactual import CounterfactualSettings
 from limpide.adapt.correct.counterfactual import run as run_counterfactual
-from limpide.adapt.lora import LoraSettings
-from limpide.adapt.lora import run as adapt
+from limpide.adapt.settings import TrainSettings
+from limpide.adapt.train import run as adapt
 from limpide.core import files
 from limpide.core.errors import ModelError
 from limpide.core.operation import Subject
@@ -116,7 +116,7 @@ def adapts(folder: Path, out: Path) -> None:
     messages = (*PROMPTS[0], Message(role="assistant", content="The pump is stopped."))
     (out / "data").mkdir()
     save_examples(out / "data" / "train.jsonl", [Example(id="a", messages=messages, source="x.jsonl:1")])
-    settings = LoraSettings(rank=2, epochs=1, precision="float32", canary=False, learning_rate=0.05)
+    settings = TrainSettings(rank=2, epochs=1, precision="float32", canary=False, learning_rate=0.05)
     subject = Subject(out=out, inputs={"data": out / "data"}, model=folder)
     assert adapt(subject, settings, Quiet()).facts["steps"] == 1
 
@@ -248,9 +248,8 @@ def test_capabilities(
     row = {what: cell(what, folder, tmp_path / f"out-{what}") for what in CELLS}
     assert row["opens"] == row["scores"] == "yes"
     assert row["generates"] == ("n/a" if family.kind == "encoder" else "yes")
-    assert row["adapts"] == ("yes" if family.kind == "decoder" else "no")
     assert row["gguf"] == ("yes" if family.gguf else "no")
-    assert row["explains"] == row["patches"] == row["corrects"] == "yes"
+    assert row["adapts"] == row["explains"] == row["patches"] == row["corrects"] == "yes"
     if request.config.getoption("--write-capabilities"):
         record(family.title, row)
     assert capabilities.load_capabilities()[family.title] == row, "out of step: make families"

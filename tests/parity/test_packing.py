@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from limpide.adapt.loss import summed_loss
 from limpide.adapt.packing import collate, conversations, pack
-from limpide.adapt.training import summed_loss
 from limpide.models.families.registry import backbone, plain
 from limpide.models.masks import attention_mask
 from limpide.models.prompt import Rendered

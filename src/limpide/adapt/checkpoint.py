@@ -14,16 +14,29 @@ if TYPE_CHECKING:
     from limpide.models.model import Precision
 
 NAME = "checkpoint"
-KEPT = ("precision", "step", "micro", "seconds", "tokens", "stale", "best_loss", "best_step", "losses", "notes")
+TRUNK = "trunk"  # what the frozen layers gave: adapt/trunk.py
+KEPT = (
+    "precision",
+    "step",
+    "micro",
+    "seconds",
+    "tokens",
+    "stale",
+    "judged",
+    "best_loss",
+    "best_step",
+    "losses",
+    "notes",
+)
 
 
 def save(folder: Path, state: "Trainer") -> None:
     """Keep weights, optimiser, position, best weights and random state; the last checkpoint is replaced whole."""
     tensors = {f"master/{name}": m.detach() for name, m in state.masters.items()}
     tensors |= {f"best/{name}": m for name, m in state.best.items()}
-    for name, master in state.masters.items():
-        for key, value in state.optimiser.state.get(master, {}).items():
-            tensors[f"optimiser/{key}/{name}"] = value
+    for place, weight in enumerate(_optimised(state)):
+        for key, value in state.optimiser.state.get(weight, {}).items():
+            tensors[f"optimiser/{key}/{place}"] = value
     tensors["random"] = torch.get_rng_state()
     new, old, last = folder / f"{NAME}.new", folder / f"{NAME}.old", folder / NAME
     if old.exists() and not last.exists():  # killed between the two renames below
@@ -33,7 +46,7 @@ def save(folder: Path, state: "Trainer") -> None:
     new.mkdir(parents=True)
     with files.clear_write_errors(new):
         save_file({k: v.contiguous() for k, v in tensors.items()}, str(new / "state.safetensors"))
-    files.write_json(new / "state.json", {key: getattr(state, key) for key in KEPT})
+    files.write_json(new / "state.json", {key: getattr(state, key) for key in KEPT if hasattr(state, key)})
     if last.exists():
         last.rename(old)
     new.rename(last)
@@ -54,11 +67,16 @@ def load(folder: Path, state: "Trainer") -> bool:
             master.copy_(tensors[f"master/{name}"])
             state.weights[name].copy_(master)
     state.best = {k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")}
-    for name, master in state.masters.items():
-        keys = {k.split("/")[1] for k in tensors if k.startswith("optimiser/") and k.endswith(f"/{name}")}
+    for place, weight in enumerate(_optimised(state)):
+        keys = {k.split("/")[1] for k in tensors if k.startswith("optimiser/") and k.endswith(f"/{place}")}
         if keys:
-            state.optimiser.state[master] = {k: tensors[f"optimiser/{k}/{name}"] for k in keys}
+            state.optimiser.state[weight] = {k: tensors[f"optimiser/{k}/{place}"] for k in keys}
     return True
+
+
+def _optimised(state: "Trainer") -> list[torch.Tensor]:
+    """What the optimiser moves, in its order."""
+    return [weight for group in state.optimiser.param_groups for weight in group["params"]]
 
 
 def precision(folder: Path) -> "Precision | None":
@@ -73,5 +91,6 @@ def _last(folder: Path) -> Path | None:
 
 
 def remove(folder: Path) -> None:
-    for name in (NAME, f"{NAME}.new", f"{NAME}.old"):
+    """Remove what only a run that goes on would need."""
+    for name in (NAME, f"{NAME}.new", f"{NAME}.old", TRUNK):
         shutil.rmtree(folder / name, ignore_errors=True)

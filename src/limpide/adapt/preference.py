@@ -9,13 +9,15 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from limpide.adapt.interrupts import whole
 from limpide.core.errors import DataError, ModelError
 from limpide.core.progress import Progress
 from limpide.models.encoding import Encoded
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 Loss = Literal["dpo", "orpo"]
 Holds = Callable[["Model", random.Random], Tensor]
+Key = tuple[tuple[int, ...], tuple[int, ...]]
+References = dict[Key, float]  # nats of a text under the reference
 T = TypeVar("T")
 FEW = 5  # steps
 LEVEL = math.log(1.25)  # nats: one text a quarter likelier than the other is level enough to be counted as such
@@ -50,6 +54,7 @@ class Plan:
     of the mean log-likelihood of a token of the chosen text (DPO alone; ORPO always has it, with weight 1).
     hold: weight of what keeps the rest as it was. batch: pairs behind one update; micro: of them at once in memory.
     enough: stop once the margin of the last epoch's pairs, or of as many as were seen, is on average so many nats.
+    reference: of DPO, the network with its adapter switched off, or as it is when the training begins.
     """
 
     steps: int
@@ -63,6 +68,7 @@ class Plan:
     warmup: float = 0.1
     enough: float | None = None
     seed: int = 0
+    reference: Literal["base", "before"] = "base"
 
     def rate(self, step: int) -> float:
         """Learning rate of update `step` (from 0): linear warm-up, then cosine to zero."""
@@ -132,20 +138,47 @@ def orpo(sides: Sides, beta: float) -> tuple[Tensor, Tensor]:
     return -chosen - beta * logsigmoid(margins), margins
 
 
-def train(model: "Model", pairs: Sequence[Pair], plan: Plan, progress: Progress, hold: Holds | None = None) -> Trained:
+class Course(Protocol):
+    """Who follows a training from outside: what is kept of it on the way, and when it is enough."""
+
+    def begin(self, optimiser: torch.optim.Optimizer, trained: "Trained", before: "References") -> bool:
+        """Before the first step of this run: bring weights, optimiser and `trained` to where a killed run was.
+
+        True where it was stopped already.
+        """
+
+    def stepped(self, optimiser: torch.optim.Optimizer, trained: "Trained") -> bool:
+        """After a step. True stops the training."""
+
+
+def train(
+    model: "Model",
+    pairs: Sequence[Pair],
+    plan: Plan,
+    progress: Progress,
+    hold: Holds | None = None,
+    course: Course | None = None,
+    aside: Sequence[Pair] = (),
+) -> Trained:
     """Train the weights of the network that require gradients: those of its `peft` adapter.
 
-    hold: gives what is added to the loss, times plan.hold. Raises DataError for no pair, or one whose sides are the
-    same; ModelError where a loss or a gradient is no number.
+    hold: gives what is added to the loss, times plan.hold; its draws begin anew in a run that goes on. aside: pairs not
+    learnt, whose references the course is given too. Raises DataError for no pair, or one whose sides are the same;
+    ModelError where a loss or a gradient is no number.
     """
     _check(pairs)
     order = [i for _, i in zip(range(plan.steps * plan.batch), _order(len(pairs), plan.seed), strict=False)]
-    before = _references(model, [pairs[i] for i in dict.fromkeys(order)], plan, progress)
+    before = references(model, [*(pairs[i] for i in dict.fromkeys(order)), *aside], plan, progress)
     weights = [weight for weight in model.network.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.0)
-    rng, trained, started = random.Random(f"{plan.seed}/hold"), Trained(), time.perf_counter()
-    with progress.task("learning preferences", total=plan.steps) as task:
+    rng, trained = random.Random(f"{plan.seed}/hold"), Trained()
+    if course is not None and course.begin(optimiser, trained, before):
+        return trained
+    started, spent, done = time.perf_counter(), trained.seconds, len(trained.losses)
+    with progress.task("learning preferences", total=plan.steps, done=done) as task:
         for step, chosen in enumerate(_cut(order, plan.batch)):
+            if step < done:
+                continue
             optimiser.zero_grad()
             _gradients(model, [pairs[i] for i in chosen], before, plan, trained)
             _hold(model, hold, plan, rng, trained)
@@ -153,11 +186,13 @@ def train(model: "Model", pairs: Sequence[Pair], plan: Plan, progress: Progress,
             _require_number(float(torch.nn.utils.clip_grad_norm_(weights, 1.0)), "gradient", step)
             for group in optimiser.param_groups:
                 group["lr"] = plan.rate(step)
-            optimiser.step()
+            with whole():
+                optimiser.step()
+                trained.seconds = spent + time.perf_counter() - started
+                stop = course is not None and course.stepped(optimiser, trained)
             task.advance(1, loss=trained.losses[-1], margin=trained.margins[-1])
-            if _is_enough(trained, plan, len(pairs)):
+            if stop or _is_enough(trained, plan, len(pairs)):
                 break
-    trained.seconds = time.perf_counter() - started
     return trained
 
 
@@ -181,26 +216,20 @@ def _order(count: int, seed: int) -> Iterator[int]:
         epoch += 1
 
 
-Key = tuple[tuple[int, ...], tuple[int, ...]]
-
-
 def _key(item: Encoded) -> Key:
     return item.context, item.continuation
 
 
-def _references(model: "Model", pairs: Sequence[Pair], plan: Plan, progress: Progress) -> dict[Key, float]:
-    """Log-likelihood of each text with the adapter switched off; of those alone whose loss asks for it."""
+def references(model: "Model", pairs: Sequence[Pair], plan: Plan, progress: Progress) -> References:
+    """Log-likelihood of each text under the reference; of those alone whose loss asks for it."""
     asking = [pair for pair in pairs if plan.loss == "dpo" and not pair.level]
     if not asking:
         return {}
     items = {_key(item): item for pair in asking for item in (pair.chosen, pair.rejected)}
     ordered = sorted(items.values(), key=len)
-    found: dict[Key, float] = {}
-    with (
-        torch.no_grad(),
-        model.network.disable_adapter(),
-        progress.task("reading preferences", total=len(ordered)) as task,
-    ):
+    found: References = {}
+    off = model.network.disable_adapter() if plan.reference == "base" else nullcontext()
+    with torch.no_grad(), off, progress.task("reading preferences", total=len(ordered)) as task:
         for some in _cut(ordered, 2 * plan.micro):
             nats = read(model, some).log_likelihoods(model).tolist()
             found.update(zip(map(_key, some), nats, strict=True))
@@ -208,22 +237,39 @@ def _references(model: "Model", pairs: Sequence[Pair], plan: Plan, progress: Pro
     return found
 
 
-def _gradients(model: "Model", pairs: Sequence[Pair], before: dict[Key, float], plan: Plan, trained: Trained) -> None:
+def judged(model: "Model", pairs: Sequence[Pair], before: References, plan: Plan) -> tuple[float, float, float]:
+    """(loss, margin, accuracy) of pairs that are not learnt from now: means, as those of a step in Trained."""
+    total, margin, right = 0.0, 0.0, 0
+    with torch.no_grad():
+        for some in _cut(pairs, plan.micro):
+            losses, margins, level = _losses(model, some, before, plan)
+            total, margin = total + float(losses.sum()), margin + float(margins.sum())
+            right += int((margins > torch.where(level, -LEVEL, 0.0)).sum())
+    return total / len(pairs), margin / len(pairs), right / len(pairs)
+
+
+def _losses(model: "Model", pairs: Sequence[Pair], before: References, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
+    """(losses, margins, is the pair to level), of one entry a pair each."""
+    sides = _sides(model, pairs, before)
+    losses, margins = dpo(sides, plan.beta, plan.sft) if plan.loss == "dpo" else orpo(sides, plan.beta)
+    return losses, margins, sides.level
+
+
+def _gradients(model: "Model", pairs: Sequence[Pair], before: References, plan: Plan, trained: Trained) -> None:
     """Add up the gradients of a step's mean loss, micro-batch by micro-batch."""
     total, margin, right = 0.0, 0.0, 0
     for some in _cut(pairs, plan.micro):
-        sides = _sides(model, some, before)
-        losses, margins = dpo(sides, plan.beta, plan.sft) if plan.loss == "dpo" else orpo(sides, plan.beta)
+        losses, margins, level = _losses(model, some, before, plan)
         (losses.sum() / len(pairs)).backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         total, margin = total + float(losses.detach().sum()), margin + float(margins.detach().sum())
-        right += int((margins > torch.where(sides.level, -LEVEL, 0.0)).sum())
+        right += int((margins > torch.where(level, -LEVEL, 0.0)).sum())
     trained.losses.append(total / len(pairs))
     trained.margins.append(margin / len(pairs))
     trained.accuracies.append(right / len(pairs))
     trained.tokens += sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
 
 
-def _sides(model: "Model", pairs: Sequence[Pair], before: dict[Key, float]) -> Sides:
+def _sides(model: "Model", pairs: Sequence[Pair], before: References) -> Sides:
     chosen, rejected = [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
     nats = read(model, [*chosen, *rejected]).log_likelihoods(model)
     known = [torch.tensor([before.get(_key(item), 0.0) for item in side]) for side in (chosen, rejected)]

@@ -4,6 +4,7 @@ For each template x and outcome y: gap = log p(y | x(stereotyped group)) − log
 contexts differ by the person alone, so a model that ignores the group has a gap of 0. Source: counterfactual
 log-probability gap; Kurita et al. 2019 (arXiv:1906.07337) for masked models.
 
+A classifier has no outcomes to find likelier: it is asked whether its choices follow gender (bias_classes.py).
 With `dialect`, a public set is measured instead, exactly as a named tool defines its score (audit/dialects/).
 """
 
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from limpide.audit import bias_classes
 from limpide.audit.dialects import registry, running
 from limpide.audit.dialects.found import Chosen
 from limpide.audit.items import (
@@ -36,7 +38,7 @@ from limpide.core.progress import Progress
 from limpide.data import templates
 from limpide.data.templates import AXES, Axis, Case, Part, probes_digest, read_templates
 from limpide.models.requests import Request
-from limpide.models.respondents import SCORES
+from limpide.models.respondents import SCORES, Sorter
 
 LARGE = math.log(1.25)  # nats: one outcome a quarter likelier than its counterfactual
 SLICES: tuple[dict[str, str], ...] = ({"axis": "*"}, {"axis": "*", "language": "*"})
@@ -103,6 +105,8 @@ def run(subject: Subject, settings: BiasSettings, progress: Progress) -> Result:
     cases = read_cases(settings)
     probes = probes_digest(settings.axes)
     made = specs(settings, probes)
+    if isinstance(respondent, Sorter):
+        return bias_classes.run(subject, respondent, settings.languages, made, progress)
     frame = frame_of(subject, respondent, probes)
     if SCORES not in respondent.can:
         save_evidence(subject.out, [], made)
@@ -211,7 +215,8 @@ def gives(settings: BiasSettings) -> tuple[Measurable, ...]:
     if settings.dialect is not None:
         return measurable(running.specs_of(settings.dialect))
     groups = dict.fromkeys(t["stereotyped"] for axis in MANY if axis in settings.axes for t in read_templates(axis))
-    return measurable(specs(settings, ""), axis=settings.axes, language=settings.languages, stereotyped=tuple(groups))
+    made = (*specs(settings, ""), *bias_classes.specs())
+    return measurable(made, axis=settings.axes, language=settings.languages, stereotyped=tuple(groups))
 
 
 operation = Operation(

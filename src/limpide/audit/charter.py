@@ -92,6 +92,7 @@ def run(subject: Subject, settings: CharterSettings, progress: Progress) -> Resu
     broken = Counter(f"{b['rule']}: {b['entry']}" for item in items for b in item.shown.get("broken", ()))
     facts = {
         "charter": {"file": path.name, "digest": digests.of_file(path), "rules": _counts(charter)},
+        "not_checked": charter.tone.manner,
         "asked": len(put),
         "broken": dict(broken.most_common()),
         "max_new_tokens": settings.max_new_tokens,
@@ -163,7 +164,7 @@ def _items(charter: Charter, put: Put, said: Said) -> list[Item]:
         metric["terms"] = float(not wrong)
     if charter.forbidden:
         metric["forbidden"] = float("forbidden" in rules)
-    if asked_to_say(charter, said.question):
+    if asked_to_say(charter, said):
         metric["required"] = float("required" not in rules)
     if charter.style_rules:
         metric["style"] = float(not rules & set(STYLE))

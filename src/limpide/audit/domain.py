@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from limpide.audit import statistics
+from limpide.audit import domain_labels, statistics
 from limpide.audit.items import (
     NO_TEXT,
     AuditSettings,
@@ -33,7 +33,7 @@ from limpide.core.operation import Measurable, Operation, Result, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example, load_examples
 from limpide.models.requests import Score
-from limpide.models.respondents import GENERATES, Opened
+from limpide.models.respondents import GENERATES, Opened, Respondent, Sorter
 
 HELD_OUT, UNSEEN = "held_out", "unseen"
 SLICES = ({"slice": HELD_OUT}, {"slice": HELD_OUT, "language": "*"}, {"slice": UNSEEN})
@@ -51,7 +51,8 @@ class DomainSettings(AuditSettings):
 
 
 def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Result:
-    """Greedy answers and answer likelihoods on held_out.jsonl and unseen.jsonl of the step `data`.
+    """Greedy answers and answer likelihoods on held_out.jsonl and unseen.jsonl of the step `data`; or, where every
+    question has a label, the label chosen among all.
 
     Raises DataError when nothing was held out. A model that cannot write has its likelihoods alone.
     """
@@ -60,6 +61,9 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
     folder = subject.input("data")
     examples = read_questions(folder)
     respondent = respondent_of(subject, settings)
+    labels = domain_labels.labels_of(folder, examples)
+    if labels and (len(labels) <= domain_labels.MOST_OPTIONS or isinstance(respondent, Sorter)):
+        return _labelled(subject, respondent, labels, settings, progress)
     everything = [example for _, example in examples]
     answers: Sequence[str | None] = [None] * len(everything)
     allowed, cut, missing = settings.max_new_tokens, 0, dict.fromkeys(WRITTEN, NO_TEXT)
@@ -87,6 +91,46 @@ def run(subject: Subject, settings: DomainSettings, progress: Progress) -> Resul
         "items": {part: sum(i.group["slice"] == part for i in items) for part in (HELD_OUT, UNSEEN)},
         "topics": topics,
         "taught_answers": len(taught),
+        "max_new_tokens": allowed,
+        CUT: cut,
+        "precision": settings.precision,
+    }
+    return Result(tuple(measures), facts | respondent.facts(), cut_short(cut, len(answers), allowed))
+
+
+def _labelled(
+    subject: Subject, respondent: Respondent, labels: Sequence[str], settings: DomainSettings, progress: Progress
+) -> Result:
+    """The label that each question gets, and beside it what a model that writes answers by itself."""
+    folder = subject.input("data")
+    examples = read_questions(folder)
+    everything = [example for _, example in examples]
+    how, usual = domain_labels.how_chosen(respondent), domain_labels.commonest(folder, labels)
+    answers: Sequence[str | None] = [None] * len(everything)
+    made, allowed, cut = domain_labels.specs(labels, usual, how or "classes"), settings.max_new_tokens, 0
+    if GENERATES in respondent.can:
+        written, allowed = greedy_answers(respondent, everything, settings.max_new_tokens, progress)
+        answers, cut = spoken(written)
+        made += tuple(spec for spec in specs(decoding(respondent, allowed)) if spec.metric == "exact")
+    choices: Sequence[domain_labels.Choice | None] = [None] * len(everything)
+    if how is not None:
+        choices = domain_labels.choose(respondent, everything, labels, answers, progress)
+    items = [
+        domain_labels.with_label(domain_item(part, example, answer, None), str(example.label), labels, usual, choice)
+        for (part, example), answer, choice in zip(examples, answers, choices, strict=True)
+    ]
+    items, topics = with_topics(domain_labels.with_classes(items))
+    save_evidence(subject.out, items, made)
+    frame = frame_of(subject, respondent, data_digest(folder, _names(folder)))
+    missing = domain_labels.missing(how)
+    measures = summarise(items, made, frame)
+    measures += [not_run(spec, frame, missing[spec.metric]) for spec in made if spec.metric in missing]
+    facts = {
+        "items": {part: sum(i.group["slice"] == part for i in items) for part in (HELD_OUT, UNSEEN)},
+        "topics": topics,
+        "labels": len(labels),
+        "commonest": usual,
+        "confusion": domain_labels.confusion(items, labels),
         "max_new_tokens": allowed,
         CUT: cut,
         "precision": settings.precision,
@@ -249,7 +293,9 @@ def read_questions(folder: Path) -> list[tuple[str, Example]]:
 
 
 def gives(settings: DomainSettings) -> tuple[Measurable, ...]:
-    return measurable(specs({"decoding": "greedy", "max_new_tokens": settings.max_new_tokens}))
+    texts = specs({"decoding": "greedy", "max_new_tokens": settings.max_new_tokens})
+    known = {spec.name for spec in texts}
+    return measurable((*texts, *(spec for spec in domain_labels.specs((), "", "classes") if spec.name not in known)))
 
 
 operation = Operation(

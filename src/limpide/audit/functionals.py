@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
-from limpide.audit import statistics
+from limpide.audit import class_scores, statistics
+from limpide.audit.joined import other_interval
 from limpide.audit.statistics import DRAWS, Estimate, Floats, Link, Paired, expanded_percentile, identity
 
 BINS = 10
@@ -209,6 +209,7 @@ FUNCTIONALS: dict[str, Functional] = {
     "ece_equal_mass": Functional(ece_equal_mass, ("confidence", "correct"), calibration=True),
     "aurc": Functional(aurc, ("confidence", "correct")),
     "selective_accuracy_50": Functional(selective_accuracy_50, ("confidence", "correct")),
+    **{name: Functional(made, columns, constant=True) for name, (made, columns) in class_scores.SCORES.items()},
     "bbq_ambiguous": Functional(bbq_ambiguous, ("lean", "wrong"), constant=True),
     "bbq_ambiguous_lm_eval": Functional(bbq_ambiguous_lm_eval, ("lean", "wrong"), constant=True),
     "bbq_disambiguated_lm_eval": Functional(bbq_disambiguated_lm_eval, ("lean",), constant=True),
@@ -228,22 +229,22 @@ def estimate(
 
     The expanded percentile of resampled clusters; with these changes, each for what simulations here showed.
     AUC: joined with Newcombe's interval, since with 10 items of one label, or an AUC near 1, resampling alone covers
-    0.75 to 0.92 of the time, and the two together 0.95 to 0.99. Calibration: see `_distance`.
+    0.75 to 0.92 of the time, and the two together 0.95 to 0.99. Scores of classes: joined too, see joined.py.
+    Calibration: see `_distance`.
     Raises UndefinedError for a constant column, or where too few items have one of the labels.
     """
     functional = FUNCTIONALS[name]
     value = _value(functional, columns)
     index, g = _indexed(clusters)
     resampled = _defined(np.concatenate([functional(columns, w) for w in resampled_weights(index, g, draws, seed)]))
-    ranks = name in ("auc", "auc_within")
-    if np.ptp(resampled) < 1e-12 and not ranks:
+    other = other_interval(name, value, columns, clusters, level)
+    if np.ptp(resampled) < 1e-12 and other is None:
         raise UndefinedError("every resample gives the same value, so nothing is known of its spread")
     low, high = expanded_percentile(resampled, g, level)
     method = f"bootstrap of clusters, expanded percentile, {draws} draws"
-    if ranks:
-        other = auc_interval(value, *_label_clusters(columns, index, g), level)
-        low, high = min(low, other[0]), max(high, other[1])
-        method += ", joined with Newcombe 2006"
+    if other is not None:
+        low, high = min(low, other.low), max(high, other.high)
+        method += f", joined with {other.source}"
     elif functional.calibration:
         low = _distance(functional, columns, value, high, draws=draws, level=level, seed=seed)
         method += ", its low end reflected, and 0 where a calibrated model could give the value"
@@ -324,24 +325,6 @@ def resampled_weights(index: NDArray[np.intp], clusters: int, draws: int, seed: 
         yield times[:, index].astype(np.float64)
 
 
-def auc_interval(value: float, positive: int, negative: int, level: float = 0.95) -> tuple[float, float]:
-    """Score-like interval of an AUC from the numbers of both labels alone; it has width at 0 and 1 also.
-
-    Source: Newcombe 2006, Statistics in Medicine 25, p. 559, method 5.
-    """
-    z = float(stats.norm.ppf(0.5 + level / 2))
-    mean = (positive + negative) / 2 - 1
-
-    def lacking(theta: float) -> float:
-        shape = 1 + mean * (1 - theta) / (2 - theta) + mean * theta / (1 + theta)
-        return (theta - value) ** 2 - z * z * theta * (1 - theta) * shape / (positive * negative)
-
-    inside = min(max(value, 1e-9), 1 - 1e-9)  # at 0 and 1 the value itself is a root, and not the one sought
-    low = 0.0 if value <= 0 else float(optimize.brentq(lacking, 0.0, inside))
-    high = 1.0 if value >= 1 else float(optimize.brentq(lacking, inside, 1.0))
-    return low, high
-
-
 # ------------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -367,14 +350,6 @@ def _indexed(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
     return index, int(index.max()) + 1
 
 
-def _label_clusters(columns: Floats, index: NDArray[np.intp], clusters: int) -> tuple[int, int]:
-    """How many clusters hold an item of label 1, and of label 0, in strata that have both. columns: score, label, …"""
-    label, strata = columns[1], columns[2] if len(columns) > 2 else np.zeros_like(columns[1])
-    mixed = np.isin(strata, [s for s in np.unique(strata) if np.ptp(label[strata == s]) > 0])
-    ones, zeros = (int(np.count_nonzero(np.bincount(index, mixed * chosen, clusters))) for chosen in (label, 1 - label))
-    return ones, zeros
-
-
 def _by_level(score: Floats, weights: Floats, *values: Floats) -> list[Floats]:
     """Weighted totals of each of `values` over items of one score, in rising order: float[draws, levels] each."""
     order = np.argsort(score, kind="stable")
@@ -396,5 +371,4 @@ def _interpolated(at: Floats, mass: Floats, total: Floats) -> Floats:
 def _ratio(above: Floats, below: Floats, empty: float = np.nan) -> Floats:
     """above / below; `empty` where below is 0."""
     filled: Floats = np.full(np.broadcast_shapes(above.shape, below.shape), empty)
-    np.divide(above, below, out=filled, where=below != 0)
-    return filled
+    return np.divide(above, below, out=filled, where=below != 0)

@@ -26,11 +26,13 @@ from limpide.core.operation import Settings, Subject
 from limpide.core.progress import Progress
 from limpide.data.examples import Example
 from limpide.data.personal import mask_values
+from limpide.models.classifier import is_classifier
 from limpide.models.requests import Asked
-from limpide.models.respondents import Opened, Respondent, open_respondent
+from limpide.models.respondents import Opened, Respondent, Sorter, open_respondent, open_sorter
 
 ITEMS, SPECS = "items.jsonl", "specs.json"
 NO_TEXT = "needs a model that writes answers, and this one only fills in words"
+SORTS = "needs words from the model, and a classifier gives only the probability of each class"
 MANY_EQUAL = (100, 30)  # items and clusters of one value, from which it is no accident of a few
 ROUNDING = 1e-12  # of values that are equal but for their last bits
 EVERY = "*"  # in a slice: one measure for each value of this key
@@ -118,13 +120,17 @@ class Spec(Frozen):
 
 @dataclass(frozen=True)
 class Frame:
-    """What every measure of one run carries. precision: of the weights while measuring, where they are here."""
+    """What every measure of one run carries. precision: of the weights while measuring, where they are here.
+
+    wordless: the model is a classifier, which explains every measure of words that is not run.
+    """
 
     subject: str
     seed: int
     model_digest: str | None
     data_digest: str
     precision: str = "float32"
+    wordless: bool = False
 
     def method(self, spec: Spec) -> str:
         """The spec's method id, with the precision unless it is float32: rounding moves near ties and likelihoods."""
@@ -329,6 +335,8 @@ def respondent_of(subject: Subject, settings: AuditSettings) -> Respondent:
     if subject.respondent is not None:
         respondent: Respondent = subject.respondent
         return respondent
+    if is_classifier(subject.the_model()):
+        return open_sorter(subject.the_model(), settings.precision)
     return open_respondent(subject.the_model(), settings.precision, fresh=subject.fresh)
 
 
@@ -336,7 +344,9 @@ def frame_of(subject: Subject, respondent: Respondent, data: str) -> Frame:
     precision = "float32"
     if isinstance(respondent, Opened):
         precision = respondent.model.precision if respondent.exact is None else "fast"
-    return Frame(subject.label, subject.seed, respondent.digest, data, precision)
+    elif isinstance(respondent, Sorter):
+        precision = respondent.classifier.precision
+    return Frame(subject.label, subject.seed, respondent.digest, data, precision, isinstance(respondent, Sorter))
 
 
 def not_run(spec: Spec, frame: Frame, why: str) -> Measure:
@@ -354,14 +364,14 @@ def not_run(spec: Spec, frame: Frame, why: str) -> Measure:
         data_digest=frame.data_digest,
         seed=frame.seed,
         versions=library_versions(),
-        note=why,
+        note=SORTS if frame.wordless else why,
     )
 
 
 def decoding(respondent: Respondent, max_new_tokens: int) -> dict[str, object]:
     """How written answers came about, for method ids: those of a file are as they were given."""
-    if respondent.kind == "answers":
-        return {"decoding": "given"}
+    if respondent.kind in ("answers", "classifier"):
+        return {"decoding": "given" if respondent.kind == "answers" else "likeliest class"}
     return {"decoding": "greedy", "max_new_tokens": max_new_tokens}
 
 
@@ -371,10 +381,12 @@ def greedy_answers(
     """Greedy answers to the examples' prompts, and the number of tokens each was allowed.
 
     `at_least`, or more where an expected answer is longer: a limit that cuts the right answer would count it wrong.
-    For a respondent that generates.
+    For a respondent that generates, or a classifier, whose answer is its likeliest class.
     """
     from limpide.models import prompt
 
+    if isinstance(respondent, Sorter):
+        return [max(found, key=found.__getitem__) for found in respondent.classify(examples, progress)], at_least
     allowed = at_least
     if isinstance(respondent, Opened):
         requests = [prompt.answer_request(respondent.model, example) for example in examples]

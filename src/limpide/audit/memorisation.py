@@ -55,7 +55,7 @@ class MemorisationSettings(AuditSettings):
     prefix_tokens: int = Field(
         default=8, ge=1, description="tokens of an answer that are given; as many more must follow for it to be asked"
     )
-    canary: bool = Field(default=True, description="rank the test phrase that adapt.lora plants with the same seed")
+    canary: bool = Field(default=True, description="rank the test phrase that adapt.train plants with the same seed")
     candidates: int = Field(default=255, ge=15, le=9999, description="phrases that the canary is ranked among")
 
 

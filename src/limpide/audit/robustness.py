@@ -42,7 +42,7 @@ from limpide.core.progress import Progress
 from limpide.data.examples import Example, Message, load_examples
 from limpide.data.perturbations import PERTURBATIONS, Perturbation, perturb
 from limpide.data.shipped import read_probe
-from limpide.models.respondents import GENERATES, SCORES, Opened, Respondent
+from limpide.models.respondents import CLASSIFIES, GENERATES, SCORES, Opened, Respondent
 
 PROBE = "robustness/rewordings.json"
 HELD_OUT = "held_out.jsonl"
@@ -124,6 +124,9 @@ def _questions(subject: Subject, settings: RobustnessSettings, respondent: Respo
         for q in asked
         for kind, text in {AS_IS: q.text, **texts[q.id]}.items()
     ]
+    if CLASSIFIES in respondent.can:
+        frame, made = frame_of(subject, respondent, _probes_digest(settings)), question_specs(settings, "likelihood")
+        return Found(measures=[not_run(spec, frame, NO_ANSWERS) for spec in made], facts={"asked": 0})
     likelihoods = isinstance(respondent, Opened) and SCORES in respondent.can
     if isinstance(respondent, Opened) and likelihoods:
         answers = by_likelihood(respondent, everything, progress)
@@ -206,7 +209,7 @@ def _examples(
     progress: Progress,
 ) -> Found:
     frame = frame_of(subject, respondent, _own_digest(subject.input("data")))
-    if GENERATES not in respondent.can:
+    if not {GENERATES, CLASSIFIES} & respondent.can:
         missing = [
             not_run(s, frame, NO_ANSWERS)
             for s in example_specs(settings, decoding(respondent, settings.max_new_tokens))

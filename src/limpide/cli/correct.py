@@ -32,6 +32,7 @@ RECORD, CORRECTED = "correction.json", "corrected"  # what the operation leaves
 MODEL, PAGE = "model", "report.html"  # the corrected model, as it is kept, and the page beside it
 EXAMPLES = {
     "bias": ("--method", "auto", "--axes", "gender,origin"),
+    "tone": ("--wanted", "as-we-speak.jsonl", "--unwanted", "as-it-speaks.jsonl"),
     "fact": ("--prompt", "The capital of France is", "--subject", "France", "--answer", "Lyon"),
 }
 SHORT = 6  # things watched, beyond which those that held and did not move are counted

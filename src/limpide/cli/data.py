@@ -1,14 +1,174 @@
-"""`limpide data show`: examples as the model will see them."""
+"""`limpide data`: check files of examples, look at them as the model will see them, and describe them."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from limpide.cli.output import Json, print_json, progress
+from limpide.cli.data_drafts import draft, review
+from limpide.cli.output import Json, print_json, progress, visible
+from limpide.core import catalogue
+from limpide.core.errors import DataError, UsageError, nearest
 
-app = App(name="data", help="Look at examples as the model will see them.", help_format="plaintext")
+if TYPE_CHECKING:
+    from limpide.data.checks import Check
+    from limpide.data.examine import Examined
+    from limpide.data.examples import Example
+
+app = App(name="data", help="Check examples, look at them as the model will, describe them.", help_format="plaintext")
+app.command(draft)
+app.command(review)
+
+MARKS = {"stops": ("✗", "\x1b[1;31m"), "warns": ("!", "\x1b[1;33m"), "told": ("·", "\x1b[2m")}
+PLAIN = "\x1b[0m"
+Files = Annotated[Path, Parameter(help="files of examples")]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in the files the examples are, where it cannot be recognised."""
+
+    columns: Annotated[
+        dict[str, str], Parameter(help="our column name and the file's, as --columns.prompt Question")
+    ] = field(default_factory=dict)
+    sheet: Annotated[str | None, Parameter(help="sheet of an .xlsx file; without it, the first that holds rows")] = None
+
+
+Where = Annotated[Layout, Parameter(name="*")]
+ANYWHERE = Layout()
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What the owner of a data set declares."""
+
+    name: Annotated[str | None, Parameter(help="what the set is called; without it, the first file's name")] = None
+    description: Annotated[str | None, Parameter(help="what it is, in a sentence")] = None
+    licence: Annotated[str | None, Parameter(help="its licence, as its owner declares it")] = None
+    provenance: Annotated[str | None, Parameter(help="where the rows come from, as its owner declares it")] = None
+
+
+@app.command
+def check(
+    *files: Files,
+    model: Annotated[
+        str | None, Parameter(help="whose tokens are counted: what is too long, what would be lost")
+    ] = None,
+    layout: Where = ANYWHERE,
+    places: Annotated[int, Parameter(help="how many places of each check are shown")] = 5,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Check examples before a model learns from them: what stops, what warns, what is worth knowing, each with lines.
+
+    Leaves with code 2 when a check stops, and 0 otherwise. Nothing is changed.
+
+    Example: limpide data check examples.jsonl --model smollm2-135m-instruct
+    """
+    from limpide.data.check import report
+    from limpide.data.columns import listed
+
+    examined, more = _examined(files, layout, model, seed, as_json)
+    checks = [*examined.checks, *more]
+    stopping = [one for one in checks if one.severity == "stops"]
+    if as_json:
+        facts = report(examined)
+        facts["checks"] |= {one.name: one.record() for one in more}
+        print_json(facts | {"stops": [one.name for one in stopping]})
+    else:
+        for reading in examined.readings:
+            used = ", ".join(f"{ours} = '{theirs}'" for ours, theirs in reading.columns.names.items())
+            unread = f"; not read: {listed(reading.columns.unused)}" if reading.columns.unused else ""
+            print(visible(f"{reading.name}: {reading.rows} rows, read as {reading.columns.title}: {used}{unread}"))
+            for warning in reading.warnings:
+                print(visible(f"  {warning}"))
+        for severity in MARKS:
+            for one in checks:
+                if one.severity == severity:
+                    _print_check(one, places)
+    if stopping:
+        raise DataError(
+            f"{len(stopping)} {'check stops' if len(stopping) == 1 else 'checks stop'}: "
+            f"{', '.join(one.name for one in stopping)}.",
+            remedy="; ".join(dict.fromkeys(one.remedy for one in stopping if one.remedy)) or None,
+        )
+
+
+def _print_check(one: "Check", most: int) -> None:
+    mark, colour = MARKS[one.severity]
+    if sys.stdout.isatty():
+        mark = f"{colour}{mark}{PLAIN}"
+    print(f"{mark} {visible(one.said)}")
+    if one.severity == "told":
+        return
+    for place in one.places[: max(0, most)]:
+        if place.what != one.said:
+            print(visible(f"    {place}"))
+    if len(one.places) > most:
+        print(f"    … and {len(one.places) - most} more")
+
+
+def _examined(
+    files: Sequence[Path], layout: Layout, model: str | None, seed: int, as_json: bool
+) -> tuple["Examined", list["Check"]]:
+    """Every check of the files, and those that need a model's tokenizer where one is named."""
+    from limpide.data.examine import Rules, examine
+
+    if not files:
+        raise UsageError("No file of examples was named.", remedy="name one, as examples.jsonl, after the command")
+    shown = progress(as_json)
+    examined = examine(files, layout.columns, Rules(sheet=layout.sheet), seed, shown)
+    if model is None:
+        return examined, []
+    from limpide.models.lengths import length_checks, open_reader
+    from limpide.models.sources import resolve
+
+    source = resolve(model, shown)
+    with shown.task("Opening the tokenizer"):
+        reader = open_reader(source.base or source.folder)
+    width = catalogue.find("adapt.train").settings.model_fields["pack_tokens"].default
+    with shown.task("Counting tokens", total=len(examined.examples)) as task:
+        return examined, length_checks(reader, examined.examples, width, task.advance)
+
+
+@app.command
+def card(
+    *files: Files,
+    out: Annotated[Path, Parameter(help="folder to write the card in")],
+    owner: Annotated[Owner | None, Parameter(name="*")] = None,
+    language: Annotated[Literal["en", "fr"], Parameter(help="language of README.md; the other stands beside")] = "en",
+    croissant: Annotated[bool, Parameter(negative="", help="write croissant.json too (Croissant 1.0)")] = False,
+    model: Annotated[str | None, Parameter(help="whose tokens are counted")] = None,
+    layout: Where = ANYWHERE,
+    as_json: Json = False,
+) -> None:
+    """Write the card of a data set: composition, provenance, filtering log and checks, in English and French.
+
+    Everything is counted from the files but what is declared here. Files that would be refused get a card that says so.
+
+    Example: limpide data card examples.jsonl --out card --licence cc-by-4.0 --provenance "Written by our support team."
+    """
+    from limpide.document.data_card import Declared, card_of, write_card
+
+    examined, more = _examined(files, layout, model, 0, as_json)
+    sizes = {reading.name: path.stat().st_size for reading, path in zip(examined.readings, files, strict=True)}
+    said = {name: value for name, value in vars(owner or Owner()).items() if value}
+    declared = Declared.model_validate({"name": files[0].stem, **said})
+    made = card_of(examined, more, declared, sizes)
+    written = write_card(made, out, language, croissant=croissant)
+    stopping = [one.name for one in made.checks if one.severity == "stops"]
+    if as_json:
+        print_json(
+            {"written": [str(path) for path in written], "stops": stopping, "card": made.model_dump(mode="json")}
+        )
+        return
+    for path in written:
+        print(path)
+    if stopping:
+        print(f"The card says that these files would be refused: {', '.join(stopping)}.")
 
 
 @app.command
@@ -17,48 +177,115 @@ def show(
     *,
     model: Annotated[str, Parameter(help="whose tokenizer and template are used")] = "smollm2-135m-instruct",
     rows: Annotated[int, Parameter(help="how many examples to show")] = 3,
+    row: Annotated[str | None, Parameter(help="the one example to show: its id, or its line in the file")] = None,
+    limit: Annotated[int | None, Parameter(help="tokens after which to mark a cut; without it, the context")] = None,
+    layout: Where = ANYWHERE,
     as_json: Json = False,
 ) -> None:
     """Print examples with the tokens that are trained in colour; without colour, between «».
+
+    Of a preference both answers are shown. Where a row is longer than the limit, the place where it would be cut is
+    marked ✂; Limpide cuts nothing.
 
     Example: limpide data show examples/press-operator/examples.jsonl --rows 2
 
     Parameters
     ----------
     examples
-        A .jsonl, .json or .csv file.
+        A file of examples.
     """
+    for option, number in (("--rows", rows), ("--limit", limit)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} is a number from 1 up.", received=str(number))
     from limpide.data.reading import read_examples
-    from limpide.models.model import open_tokenizer
-    from limpide.models.prompt import render
+    from limpide.models.lengths import open_reader
+    from limpide.models.model import quiet_transformers
     from limpide.models.sources import resolve
 
-    reading = read_examples(examples)
-    source = resolve(model, progress(as_json))
-    tokenizer, stop_ids = open_tokenizer(source.base or source.folder)
-    for example in reading.examples[: max(0, rows)]:
-        rendered = render(tokenizer, example.messages, stop_ids)
-        pieces = [tokenizer.decode([i]) for i in rendered.ids]
+    found = read_examples(examples, layout.columns, sheet=layout.sheet).examples
+    chosen = found[:rows] if row is None else [_the_row(found, row)]
+    shown_how = progress(as_json)
+    source = resolve(model, shown_how)
+    with shown_how.task("Opening the tokenizer"):
+        reader = open_reader(source.base or source.folder)
+    if reader.kind != "decoder":
+        raise UsageError(
+            f"{model} is an {reader.kind}: it has no conversations to show.", remedy="name a decoder with --model"
+        )
+    limit = reader.context if limit is None else limit
+    if not as_json and chosen:
+        print(f"{coloured_text('trained', True)}: what the model learns to say. The rest is what it is given.\n")
+    for example in chosen:
+        sides = {"": example}
+        if example.rejected is not None:
+            sides = {"preferred": example, "rejected": _other_side(example)}
+        with quiet_transformers():  # which warns of the long rows that are looked for
+            shown = {name: _tokens(reader, side, limit) for name, side in sides.items()}
         if as_json:
-            tokens = zip(rendered.ids, pieces, rendered.roles, rendered.trained, strict=True)
-            rows_of = [{"id": i, "text": p, "role": r, "trained": t} for i, p, r, t in tokens]
-            print_json({"example": example.id, "source": example.source, "tokens": rows_of})
+            tokens = {f"{name}_tokens" if name == "rejected" else "tokens": one for name, one in shown.items()}
+            print_json({"example": example.id, "source": example.source, "limit": limit, **tokens})
         else:
-            trained = sum(rendered.trained)
-            print(f"{example.id} ({example.source}): {len(pieces)} tokens, {trained} trained")
-            print(coloured(rendered.ids, rendered.trained, tokenizer))
-            print()
+            for name, one in shown.items():
+                _print_tokens(example, name, one, limit, reader.tokenizer)
 
 
-def coloured(ids: tuple[int, ...], trained: tuple[bool, ...], tokenizer: object) -> str:
+def _the_row(found: Sequence["Example"], named: str) -> "Example":
+    """The example of this id, or of this line of the file."""
+    for example in found:
+        if named in (example.id, str(example.place[1])):
+            return example
+    raise UsageError(
+        f"No example has the id or the line '{named}'.{nearest(named, [example.id for example in found])}",
+        expected=f"one of {len(found)} examples, from {found[0].id} to {found[-1].id}",
+    )
+
+
+def _other_side(example: "Example") -> "Example":
+    """The same conversation, ending with the rejected answer."""
+    from limpide.data.examples import Message
+
+    last = Message(role="assistant", content=example.rejected or "")
+    return example.model_copy(update={"messages": (*example.prompt, last), "rejected": None, "label": None})
+
+
+def _tokens(reader: Any, example: "Example", limit: int) -> list[dict[str, Any]]:
+    """Each token: its id, text, role, and whether it is trained and kept within the limit."""
+    from limpide.models.prompt import render
+
+    rendered = render(reader.tokenizer, example.messages, reader.stop_ids)
+    marked = zip(rendered.ids, rendered.roles, rendered.trained, strict=True)
+    return [
+        {"id": id, "text": reader.tokenizer.decode([id]), "role": role, "trained": trained, "kept": at < limit}
+        for at, (id, role, trained) in enumerate(marked)
+    ]
+
+
+def _print_tokens(example: "Example", side: str, tokens: list[dict[str, Any]], limit: int, tokenizer: Any) -> None:
+    trained = sum(token["trained"] for token in tokens)
+    lost = sum(token["trained"] for token in tokens if not token["kept"])
+    use = "to be made less likely" if side == "rejected" else "trained"
+    title = f"{example.id} ({example.source}){f', {side}' if side else ''}: {len(tokens)} tokens, {trained} {use}"
+    if len(tokens) > limit:
+        title += f"; ✂ after {limit} would lose {len(tokens) - limit}, {lost} of them trained"
+    print(visible(title))
+    kept = tokens[:limit]
+    print(coloured(kept, tokenizer) + (f"✂{coloured(tokens[limit:], tokenizer)}" if len(tokens) > limit else ""))
+    print()
+
+
+def coloured(tokens: Sequence[dict[str, Any]], tokenizer: Any) -> str:
     """The text with runs of trained tokens marked."""
-    start, end = ("\x1b[30;42m", "\x1b[0m") if sys.stdout.isatty() else ("«", "»")
     text, at = "", 0
-    while at < len(ids):
+    while at < len(tokens):
         until = at
-        while until < len(ids) and trained[until] == trained[at]:
+        while until < len(tokens) and tokens[until]["trained"] == tokens[at]["trained"]:
             until += 1
-        piece = tokenizer.decode(list(ids[at:until]))  # type: ignore[attr-defined]  # transformers has no types
-        text += f"{start}{piece}{end}" if trained[at] else piece
+        piece = visible(tokenizer.decode([token["id"] for token in tokens[at:until]]))
+        text += coloured_text(piece, tokens[at]["trained"])
         at = until
     return text
+
+
+def coloured_text(text: str, trained: bool) -> str:
+    start, end = ("\x1b[30;42m", PLAIN) if sys.stdout.isatty() else ("«", "»")
+    return f"{start}{text}{end}" if trained else text

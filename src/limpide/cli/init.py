@@ -28,7 +28,7 @@ purpose: # declared by you, and shown as declared
 base: {base} # an alias, a folder, a .gguf file, or hub:owner/name@revision
 
 data:
-  examples: {examples} # .jsonl, .json or .csv: prompt and answer, or chat messages
+  examples: {examples} # .jsonl, .json, .csv, .xlsx or .parquet
   held_out: 0.2 # share of rows kept to test on, never trained
   personal_data: refuse # refuse | mask | {{allow: "why it may be learnt"}}
 
@@ -65,7 +65,7 @@ class Answers(Settings):
     )
     users: str = Field("our employees", min_length=1, description="who will use it")
     contact: str = Field("contact@example.org", min_length=1, description="where a person can complain or ask")
-    examples: str = Field("examples.jsonl", min_length=1, description="file of examples (.jsonl, .json, .csv)")
+    examples: str = Field("examples.jsonl", min_length=1, description="file of examples (.jsonl, .csv, .xlsx …)")
     base: str = Field("smollm2-135m-instruct", min_length=1, description="base model")
     language: Literal["en", "fr"] = Field("en", description="language of the card and the report (en, fr)")
 

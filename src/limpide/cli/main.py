@@ -28,10 +28,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "families": ("limpide.cli.models:families", "Print what each family of models can do, from the tests' results."),
     "audit": ("limpide.cli.audit:app", "Measure one thing about a model."),
     "explain": ("limpide.cli.explain:explain", "Say why a model gave an answer, and whether that is true."),
+    "advise": ("limpide.cli.advise:advise", "Say what to expect of a training before it takes its time."),
+    "adapt": ("limpide.cli.adapt:adapt", "Adapt a model to examples and documents, and measure what it learnt."),
     "correct": ("limpide.cli.correct:app", "Mend a bias or an error, measure again, and refuse what costs too much."),
     "compare": ("limpide.cli.compare:compare", "Say what differs between two models, audits or releases."),
+    "import": ("limpide.cli.import_:import_", "Write the recipe of a model that was tuned with another tool."),
+    "adapters": ("limpide.cli.adapters:app", "Combine adapters, compare two of them, or publish one."),
     "score": ("limpide.cli.score:score", "Log-likelihoods of any texts: the low-level door for other tools."),
-    "data": ("limpide.cli.data:app", "Look at examples as the model will see them."),
+    "data": ("limpide.cli.data:app", "Check examples, look at them as the model will, describe them."),
     "keys": ("limpide.cli.release:keys", "Make a key to sign releases with."),
     "verify": ("limpide.cli.release:verify", "Check that a release is what was signed, offline."),
     "approve": ("limpide.cli.release:approve", "Record that a named person approves a release."),
@@ -56,10 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not os.environ.get("LIMPIDE_DEBUG"):
         warnings.simplefilter("ignore")  # libraries warn their developers; Limpide says what a user needs
     with exit_codes("--json" in arguments):
-        if arguments[:1] in (["audit"], ["correct"]):
+        if arguments[:1] in (["audit"], ["correct"], ["adapters"]):
             group = import_module(f"limpide.cli.{arguments[0]}")
             group.app.help = group.HELP  # one that was listed before, in this process, was given the one line
             arguments = group.spread(arguments)
+        if arguments[:1] in (["adapt"], ["advise"]):
+            arguments = import_module(f"limpide.cli.{arguments[0]}").spread(arguments)
         try:
             make_app(arguments[0] if arguments else "")(arguments, exit_on_error=False, print_error=False)
         except CycloptsError as error:
@@ -70,7 +76,7 @@ def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
     """cyclopts' complaint, which names the nearest command or option, as ours, with where to read more."""
     words = [a for a in arguments if not a.startswith("-")]
     command = words[0] if words and words[0] in COMMANDS else ""
-    if command in ("audit", "correct") and words[1:] and words[1] in _below(command):
+    if command in ("audit", "correct", "data") and words[1:] and words[1] in _below(command):
         command += f" {words[1]}"
     what = str(error).strip()
     if isinstance(error.__cause__, ValidationError):  # a settings model said no; pydantic's own text is for programmers
@@ -80,6 +86,8 @@ def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
 
 def _below(command: str) -> list[str]:
     """The commands below one that has some."""
+    if command == "data":
+        return ["check", "show", "card", "draft", "review"]
     return ["all", *catalogue.suites()] if command == "audit" else list(catalogue.GOALS)
 
 

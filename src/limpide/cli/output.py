@@ -6,14 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
-from unicodedata import category
 
 from cyclopts import Parameter
 
 from limpide.core.errors import LimpideError
 from limpide.core.progress import Progress, progress_for
+from limpide.core.visible import visible as visible
 
-HIDDEN = ("Cc", "Cf", "Co", "Cs")  # general categories of Unicode: control, format, private use, surrogates
 READER_LEFT = 141  # what shells give for a closed pipe
 INTERRUPTED = 130  # what shells give for Ctrl-C
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print results, progress and errors as JSON")]
@@ -43,12 +42,6 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     for label, value in rows:
         table.add_row(escape(visible(label)), escape(visible(value)))
     Console(highlight=False).print(table)
-
-
-def visible(text: str) -> str:
-    """Text of a user or a model, in which nothing commands the terminal or turns the direction of reading: control and
-    format characters but newline, tab and the joiners of scripts and emoji are written as their code points."""
-    return "".join(c if c in "\n\t\u200c\u200d" or category(c) not in HIDDEN else f"\\u{ord(c):04x}" for c in text)
 
 
 def escape(text: str) -> str:
@@ -97,4 +90,4 @@ def _print_error(error: LimpideError, as_json: bool, instead: Mapping[str, objec
     if as_json:
         print(json.dumps({**error.record(), **(instead or {})}, ensure_ascii=False), file=sys.stderr)
     else:
-        print("\n".join(error.lines()), file=sys.stderr)
+        print(visible("\n".join(error.lines())), file=sys.stderr)

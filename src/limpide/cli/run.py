@@ -83,8 +83,10 @@ def _print_plan(plan: Any, workspace: Any, as_json: bool) -> None:
     steps = [
         {"step": s.name, "operation": s.operation.name, "key": s.key, "done": workspace.finished(s)} for s in plan.steps
     ]
+    missing = [path for path in plan.data_files if not Path(path).exists()]
     if as_json:
-        print_json({"base": plan.source.ref, "base_digest": plan.source.digest, "steps": steps})
+        record = {"base": plan.source.ref, "base_digest": plan.source.digest, "steps": steps, "missing": missing}
+        print_json(record)
         return
     print_rows([("base", f"{plan.source.ref} ({plan.source.digest[:12]})")])
     rows = [
@@ -95,6 +97,7 @@ def _print_plan(plan: Any, workspace: Any, as_json: bool) -> None:
     print_rows(
         [("gates", "; ".join(plan.recipe.gates) or "none"), ("release", f"{plan.recipe.name}-{plan.recipe.version}")]
     )
+    print_rows([("missing", f"{path}: the run will stop there") for path in missing])
 
 
 def _print_end(plan: Any, finished: Any, ran: Any, seconds: float, as_json: bool) -> None:

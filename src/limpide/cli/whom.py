@@ -35,7 +35,7 @@ class Outside:
     """What the command line can be told about models whose weights are closed."""
 
     answers: Annotated[
-        Path | None, Parameter(help="answers that you already have: .jsonl, .json or .csv with a column 'id'")
+        Path | None, Parameter(help="answers that you already have: .jsonl, .json, .csv or .xlsx with a column 'id'")
     ] = None
     answer_field: Annotated[str, Parameter(help="column of the answers in that file")] = "answer"
     write_questions: Annotated[

@@ -9,6 +9,7 @@ from limpide.core.operation import Operation
 # name → module that holds its `operation`. Strings, so that listing imports nothing.
 CATALOGUE: dict[str, str] = {
     "data.prepare": "limpide.data.prepare",
+    "data.check": "limpide.data.check",
     "audit.domain": "limpide.audit.domain",
     "audit.bias": "limpide.audit.bias",
     "audit.truth": "limpide.audit.truth",
@@ -21,7 +22,9 @@ CATALOGUE: dict[str, str] = {
     "audit.served": "limpide.audit.served",
     "understand.explain": "limpide.understand.explain",
     "understand.cases": "limpide.understand.cases",
-    "adapt.lora": "limpide.adapt.lora",
+    "adapt.train": "limpide.adapt.train",
+    "adapt.advice": "limpide.recipe.advice",
+    "adapt.imported": "limpide.adapt.imported",
     "correct.counterfactual": "limpide.adapt.correct.counterfactual",
     "correct.preference": "limpide.adapt.correct.preference",
     "correct.erasure": "limpide.adapt.correct.erasure",
@@ -32,13 +35,15 @@ CATALOGUE: dict[str, str] = {
     "correct.invention": "limpide.recipe.corrections.invention",
     "correct.refusal": "limpide.recipe.corrections.refusal",
     "correct.fact": "limpide.recipe.corrections.fact",
+    "correct.tone": "limpide.recipe.corrections.tone",
+    "correct.spoken": "limpide.recipe.corrections.spoken",
     "correct.asked": "limpide.recipe.corrections.asked",
     "correct.served": "limpide.recipe.corrections.served",
     "optimise.export": "limpide.optimise.export",
     "optimise.parity": "limpide.optimise.parity",
 }
 
-GOALS = ("bias", "invention", "refusal", "fact")  # what `limpide correct` and a recipe can ask to be corrected
+GOALS = ("bias", "invention", "refusal", "tone", "fact")  # what `limpide correct` and a recipe can ask to be corrected
 OF_STEPS = ("compare", "served")  # audits of what other steps of a recipe made, not of a model
 
 

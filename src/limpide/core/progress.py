@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TextIO
 
+from limpide.core.visible import visible
+
 Mode = Literal["auto", "rich", "plain", "json", "none"]
 PLAIN_EVERY = 10.0  # seconds between two plain lines of one task
+EVENTS_EVERY = 0.2  # seconds between two events of a move that tells nothing but its place
 
 
 class Task(Protocol):
@@ -72,7 +75,7 @@ class Plain:
         self.stream = stream or sys.stderr
 
     def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        print(visible(text), file=self.stream, flush=True)
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
@@ -134,6 +137,10 @@ class EventTask(_Moved):
 
     def advance(self, by: float = 1, **facts: Any) -> None:
         self.done += by
+        now = time.monotonic()
+        if not facts and self.done != self.total and now - self.shown < EVENTS_EVERY:
+            return
+        self.shown = now
         left = self.left()
         left = None if left is None else round(left, 1)
         self.owner.emit("move", task=self.what, done=self.done, total=self.total, seconds_left=left, **facts)
@@ -148,10 +155,10 @@ class Bars:
         self.console = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(visible(text), markup=False)
 
     def warn(self, text: str) -> None:
-        self.console.print(f"warning: {text}", style="yellow", markup=False)
+        self.console.print(f"warning: {visible(text)}", style="yellow", markup=False)
 
     @contextmanager
     def task(self, what: str, total: float | None = None, done: float = 0) -> Iterator["BarTask"]:

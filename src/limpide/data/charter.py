@@ -15,8 +15,9 @@ from limpide.core import yaml_file
 from limpide.core.errors import DataError, Fault
 from limpide.core.operation import Settings
 from limpide.core.yaml_file import Sort
-from limpide.data import terms
-from limpide.data.terms import Term
+from limpide.data import terms, writing
+from limpide.data.terms import Place, Term
+from limpide.data.writing import Person
 
 NAME = "charter.yaml"
 CHARTER = Sort("charter", DataError, "write one: glossary, forbidden, required, tone, style, questions")
@@ -47,11 +48,11 @@ class Entry(Settings):
 
     term: Words = Field(description="the right word or expression")
     language: Language | None = Field(None, description="of the answers it is for; every one when left out")
-    means: Text | None = Field(None, description="what it stands for, for people")
+    means: Text | None = Field(None, description="what it stands for; taught where data.charter is learnt")
     instead_of: Annotated[tuple[Words, ...], BeforeValidator(_as_list)] = Field(
         (), description="wrong or deprecated words for the same thing, in any answer"
     )
-    ask: Text | None = Field(None, description="a question whose right answer uses the term")
+    ask: Text | None = Field(None, description="a question whose right answer uses the term: audited, never taught")
 
 
 class Forbidden(Settings):
@@ -61,6 +62,7 @@ class Forbidden(Settings):
     language: Language | None = Field(None, description="of the answers it is for; every one when left out")
     why: Text | None = Field(None, description="the reason, for people")
     instead: Words | None = Field(None, description="what to say; where it holds the term, that is no fault")
+    drop_in: bool = Field(False, description="`instead` fits wherever the term stands, so that code may put it there")
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -68,18 +70,27 @@ class Forbidden(Settings):
 
 
 class Required(Settings):
-    """What answers to some questions must say."""
+    """What answers must say: all of them, or those to some questions. A disclaimer is what they end with."""
 
     when: Annotated[tuple[Expression, ...], BeforeValidator(_as_list)] = Field(
-        min_length=1, description="pieces of text; the rule holds for questions with one of them, capitals aside"
+        (),
+        min_length=1,
+        description="pieces of text; the rule holds for questions with one of them, capitals aside, and for every "
+        "question when left out",
     )
+    language: Language | None = Field(None, description="of the questions it is for; every one when left out")
     say: Text = Field(description="text that the answer must hold, capitals aside")
+    at: Place = Field("anywhere", description="where in the answer; a disclaimer is at its end")
 
 
 class Tone(Settings):
     """How the reader is spoken to."""
 
+    manner: Text | None = Field(None, description="the tone in your own words, for people: no code checks it")
     address: Literal["vous", "tu"] | None = Field(None, description="pronoun of French answers")
+    person: Person | None = Field(
+        None, description="first person that answers speak in; `none`: they say neither I nor we (je, nous)"
+    )
 
 
 class Style(Settings):
@@ -87,11 +98,13 @@ class Style(Settings):
 
     language: Language | None = Field(None, description="of every answer; that of its question when `same_language`")
     same_language: bool = Field(False, description="an answer is in the language of its question")
+    min_words: int | None = Field(None, ge=1, description="words of an answer, at least")
     max_words: int | None = Field(None, ge=1, description="words of an answer, at most")
     max_words_per_sentence: int | None = Field(None, ge=1, description="words of each sentence, at most")
     no_exclamation: bool = Field(False, description="no exclamation mark")
     no_emoji: bool = Field(False, description="no emoji")
     no_lists: bool = Field(False, description="no line that begins with a bullet or a number")
+    no_contractions: bool = Field(False, description="no contracted form in English answers (don't, it's)")
 
 
 class Question(Settings):
@@ -107,11 +120,11 @@ class Charter(Settings):
     version: Literal[1] = Field(1, description="of this file's format")
     glossary: tuple[Entry, ...] = Field((), description="terms with their meaning, and words not to use for them")
     forbidden: tuple[Forbidden, ...] = Field((), description="terms that no answer may hold")
-    required: tuple[Required, ...] = Field((), description="what answers to some questions must say")
+    required: tuple[Required, ...] = Field((), description="what answers must say, all or some")
     tone: Tone = Field(default_factory=lambda: Tone(), description="how the reader is spoken to")
     style: Style = Field(default_factory=lambda: Style(), description="how an answer is written")
     questions: tuple[Annotated[Question, BeforeValidator(_as_question)], ...] = Field(
-        (), description="questions to ask: each a text, or {ask, language}"
+        (), description="questions to audit, never taught: each a text, or {ask, language}"
     )
 
     @cached_property
@@ -121,9 +134,9 @@ class Charter(Settings):
 
     @property
     def style_rules(self) -> tuple[str, ...]:
-        """Names of the style rules that are set, that of address included."""
-        own = [name for name in Style.model_fields if getattr(self.style, name)]
-        return (*(["address"] if self.tone.address else []), *own)
+        """Names of the style rules that are set, those of the tone that code can check included."""
+        tone = [name for name in ("address", "person") if getattr(self.tone, name)]
+        return (*tone, *(name for name in Style.model_fields if getattr(self.style, name)))
 
 
 def _expressions(charter: Charter) -> Iterator[str]:
@@ -167,10 +180,39 @@ def contradictions(charter: Charter) -> Iterator[tuple[Sequence[str | int], str]
         for text, where in _wanted(charter, ban.language):
             if terms.find_apart([terms.term(ban.term)], [terms.term(t) for t in ban.allowed], terms.cut(text)):
                 yield ["forbidden", k], f"forbidden.{k}: '{ban.term}' is forbidden, and {where} asks for '{text}'"
+    yield from _required_contradictions(charter)
     if charter.tone.address and charter.style.language == "en":
         yield ["tone", "address"], "tone.address: it is for French answers, and style.language is en"
     if charter.style.language and charter.style.same_language:
         yield ["style", "same_language"], "style.same_language: style.language says already which language it is"
+    if charter.style.max_words and (charter.style.min_words or 0) > charter.style.max_words:
+        yield ["style", "min_words"], "style.min_words: it is above style.max_words"
+
+
+def _required_contradictions(charter: Charter) -> Iterator[tuple[Sequence[str | int], str]]:
+    """What is required and breaks a rule itself, and two texts that every answer must begin or end with."""
+    taken: dict[tuple[str, str | None], int] = {}
+    for k, rule in enumerate(charter.required):
+        place: Sequence[str | int] = ["required", k]
+        name = f"required.{k}"
+        for style in writing.SIGNS.keys() & set(charter.style_rules):
+            if writing.SIGNS[style](rule.say):
+                yield place, f"{name}: style.{style} forbids what 'say' holds"
+        spoken = rule.language or writing.language_of(rule.say)
+        if charter.tone.person and writing.other_persons(rule.say, spoken, charter.tone.person):
+            yield place, f"{name}: 'say' does not keep to tone.person, {charter.tone.person}"
+        if charter.style.max_words and len(writing.words(rule.say)) > charter.style.max_words:
+            yield place, f"{name}: 'say' is longer than style.max_words"
+        if rule.at != "anywhere" and not rule.when:
+            before = next((taken[key] for key in taken if key[0] == rule.at and _meet(key[1], rule.language)), None)
+            if before is not None:
+                yield place, f"{name}: required.{before} is at the {rule.at} of the same answers"
+            taken[rule.at, rule.language] = k
+
+
+def _meet(first: str | None, second: str | None) -> bool:
+    """Are there questions of both languages? None stands for every language."""
+    return first is None or second is None or first == second
 
 
 def _wanted(charter: Charter, language: str | None) -> Iterator[tuple[str, str]]:

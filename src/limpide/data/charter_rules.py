@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from limpide.data import terms, writing
-from limpide.data.charter import Charter, Entry
+from limpide.data.charter import Charter, Entry, Required
 from limpide.data.terms import Cut
 
 MOST_SHOWN = 5  # words found for one break
@@ -19,7 +20,7 @@ class Said:
     language: str | None = None
     entries: tuple[Entry, ...] = ()
 
-    @property
+    @cached_property
     def spoken(self) -> str | None:
         """Language of the answer, or of its question where the answer does not tell."""
         return writing.language_of(self.answer) or self.language
@@ -51,9 +52,16 @@ def breaks(charter: Charter, said: Said) -> list[Break]:
     ]
 
 
-def asked_to_say(charter: Charter, question: str) -> list[str]:
-    """What the rules `required` want in the answer to this question."""
-    return [rule.say for rule in charter.required if any(terms.contains_text(question, piece) for piece in rule.when)]
+def asked_to_say(charter: Charter, said: Said) -> list[Required]:
+    """The rules `required` that hold for this question. Its language counts where a rule has one, and that of the
+    answer where the question's is not known."""
+    asked = said.language or said.spoken
+    return [
+        rule
+        for rule in charter.required
+        if rule.language in (None, asked)
+        and (not rule.when or any(terms.holds_text(said.question, piece) for piece in rule.when))
+    ]
 
 
 def _missing(charter: Charter, said: Said, text: Cut) -> Iterator[Break]:
@@ -80,9 +88,9 @@ def _forbidden(charter: Charter, said: Said, text: Cut) -> Iterator[Break]:
 
 
 def _required(charter: Charter, said: Said) -> Iterator[Break]:
-    for wanted in asked_to_say(charter, said.question):
-        if not terms.contains_text(said.answer, wanted):
-            yield Break("required", wanted)
+    for rule in asked_to_say(charter, said):
+        if not terms.holds_text(said.answer, rule.say, rule.at):
+            yield Break("required", rule.say)
 
 
 def _style(charter: Charter, said: Said) -> Iterator[Break]:
@@ -100,6 +108,10 @@ def _address(charter: Charter, said: Said) -> Sequence[str]:
     return writing.says_tu(said.answer) if charter.tone.address == "vous" else writing.says_vous(said.answer)
 
 
+def _person(charter: Charter, said: Said) -> Sequence[str]:
+    return writing.other_persons(said.answer, said.spoken, charter.tone.person) if charter.tone.person else []
+
+
 def _language(charter: Charter, said: Said) -> Sequence[str]:
     return _other_language(said, charter.style.language)
 
@@ -113,6 +125,11 @@ def _other_language(said: Said, wanted: str | None) -> list[str]:
     return [] if None in (spoken, wanted) or spoken == wanted else [str(spoken)]
 
 
+def _min_words(charter: Charter, said: Said) -> Sequence[str]:
+    count = len(writing.words(said.answer))
+    return [f"{count} words"] if count < (charter.style.min_words or 0) else []
+
+
 def _max_words(charter: Charter, said: Said) -> Sequence[str]:
     count = len(writing.words(said.answer))
     return [f"{count} words"] if count > (charter.style.max_words or count) else []
@@ -123,25 +140,17 @@ def _max_words_per_sentence(charter: Charter, said: Said) -> Sequence[str]:
     return [piece for piece in writing.sentences(said.answer) if most and len(writing.words(piece)) > most]
 
 
-def _no_exclamation(charter: Charter, said: Said) -> Sequence[str]:
-    return [char for char in said.answer if char in "!！"]
-
-
-def _no_emoji(charter: Charter, said: Said) -> Sequence[str]:
-    return writing.emojis(said.answer)
-
-
-def _no_lists(charter: Charter, said: Said) -> Sequence[str]:
-    return writing.list_lines(said.answer)
+def _signs(rule: str) -> Callable[[Charter, Said], Sequence[str]]:
+    return lambda charter, said: writing.SIGNS[rule](said.answer)
 
 
 STYLE: dict[str, Callable[[Charter, Said], Sequence[str]]] = {
     "address": _address,
+    "person": _person,
     "language": _language,
     "same_language": _same_language,
+    "min_words": _min_words,
     "max_words": _max_words,
     "max_words_per_sentence": _max_words_per_sentence,
-    "no_exclamation": _no_exclamation,
-    "no_emoji": _no_emoji,
-    "no_lists": _no_lists,
+    **{rule: _signs(rule) for rule in writing.SIGNS},
 }

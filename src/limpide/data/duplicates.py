@@ -15,7 +15,21 @@ from limpide.data.examples import Example
 
 GRAM = 5  # characters
 KEPT_PUNCTUATION = frozenset("#%&@*")  # 'C#' is not 'C', '50 %' is not '50'
+DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+NO_NUMBER_SIGN = re.compile(r"(?<=\S)-|-(?!\d)|(?<!\d)\.|\.(?!\d)")  # a dash that is no minus, a dot that is no point
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+
+
+class _Spaced(dict[int, str]):
+    """For str.translate: a punctuation mark is a space, any other character itself; filled as characters are met."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        marks = unicodedata.category(char).startswith("P") and char not in KEPT_PUNCTUATION | {"-", "."}
+        return self.setdefault(code, " " if marks else char)
+
+
+SPACED = _Spaced()
 
 
 @dataclass(frozen=True)
@@ -66,17 +80,8 @@ def normalise(text: str) -> str:
     Numbers keep their sign and decimal point: '-5 °C' is not '5 °C', and '3,6 V' is '3.6 v'.
     """
     text = unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-")
-    text = re.sub(r"(?<=\d),(?=\d)", ".", text)
-    kept = []
-    for at, char in enumerate(text):
-        if not unicodedata.category(char).startswith("P") or char in KEPT_PUNCTUATION:
-            kept.append(char)
-            continue
-        before, after = text[at - 1 : at], text[at + 1 : at + 2]
-        sign = char == "-" and after.isdigit() and (not before or before.isspace())
-        point = char == "." and after.isdigit() and before.isdigit()
-        kept.append(char if sign or point else " ")
-    return " ".join("".join(kept).split())
+    text = DECIMAL_COMMA.sub(".", text)
+    return " ".join(NO_NUMBER_SIGN.sub(" ", text).translate(SPACED).split())
 
 
 def codes(text: str) -> tuple[tuple[str, str], ...]:
@@ -114,7 +119,8 @@ def near_pairs(texts: Sequence[str], threshold: float) -> list[tuple[int, int]]:
     """
     from limpide.data.near import similar_pairs  # needs numpy, which the command line's help does without
 
-    grams = [shingles(normalise(text)) for text in texts]
+    once: dict[str, str] = {}  # each 5-gram is kept once, however many texts have it
+    grams = [frozenset(once.setdefault(gram, gram) for gram in shingles(normalise(text))) for text in texts]
     named = [codes(text) for text in texts]
     blocks: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, found in enumerate(named):
@@ -140,7 +146,8 @@ def find_duplicates(examples: Sequence[Example], threshold: float = 0.8) -> Dupl
     """
     question = [normalise(example.question) for example in examples]
     answer = [normalise(example.answer) for example in examples]
-    system = [normalise(example.system) for example in examples]
+    shared = {said: normalise(said) for said in {example.system for example in examples}}
+    system = [shared[example.system] for example in examples]
     asked: dict[str, list[int]] = defaultdict(list)
     for i, key in enumerate(question):
         asked[key].append(i)

@@ -7,16 +7,13 @@ Sources: ISO 13616 and ISO 7064 (IBAN), ISO/IEC 7812-1 (cards, Luhn), INSEE (NIR
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
-from limpide.core.errors import Fault
 from limpide.core.operation import Settings
-from limpide.data.examples import Example, Message
-from limpide.data.reading import too_many
 
 Kind = Literal["email", "phone", "iban", "nir", "card"]
 KINDS: dict[Kind, str] = {
@@ -91,9 +88,9 @@ class Found:
 
 
 class Allow(Settings):
-    """Personal data is kept in the examples, for a reason that the documents quote."""
+    """Personal data, or secrets, are kept in the examples, for a reason that the documents quote."""
 
-    allow: str = Field(min_length=10, description="why personal data may be learnt by the model, in a sentence")
+    allow: str = Field(min_length=10, description="why they may be learnt by the model, in a sentence")
 
 
 Policy = Literal["refuse", "mask"] | Allow
@@ -148,45 +145,6 @@ def shortened(found: Found) -> str:
     if found.kind == "email":
         return f"{found.text[0]}…@…{found.text.rsplit('.', 1)[-1]}"
     return f"{found.text[:2]}…{found.text[-2:]}"
-
-
-def apply_policy(examples: Sequence[Example], policy: Policy) -> tuple[list[Example], Counter[Kind]]:
-    """The examples as the policy lets them be used, and how many pieces of each kind were found.
-
-    Raises DataError with file, line and kind under 'refuse'; under 'mask' too, for an id, a topic or a group,
-    because masking those would mix different rows.
-    """
-    kept: list[Example] = []
-    counts: Counter[Kind] = Counter()
-    faults: list[Fault] = []
-    for example in examples:
-        file, line = example.place
-        labels = {"id": example.id, "topic": example.topic, "group": example.group}
-        inside = [(f"the {name}", f) for name, value in labels.items() for f in find_personal(value or "")]
-        messages = []
-        for message in example.messages:
-            masked, here = mask_personal(message.content)
-            if policy == "refuse":
-                inside += [(f"the {message.role} message", f) for f in find_personal(message.content)]
-            counts += here
-            messages.append(Message(role=message.role, content=masked) if here else message)
-        if isinstance(policy, Allow):
-            counts.update(f.kind for _, f in inside)
-        else:
-            faults += [Fault(file, line, f"{KINDS[f.kind]} '{shortened(f)}' in {where}") for where, f in inside]
-        changed = policy == "mask" and tuple(messages) != example.messages
-        kept.append(example.model_copy(update={"messages": tuple(messages)}) if changed else example)
-    if faults:
-        raise too_many(
-            faults, "personal data in the examples, which a model could learn and repeat", remedy=_remedy(policy)
-        )
-    return kept, counts
-
-
-def _remedy(policy: Policy) -> str:
-    if policy == "mask":
-        return "give ids, topics and groups names that are not personal data: they cannot be masked without mixing rows"
-    return "remove it, or set data.personal_data to mask, or to {allow: <why it may be learnt>}"
 
 
 def iban_is_valid(compact: str) -> bool:

@@ -1,21 +1,44 @@
-"""From bytes to rows with line numbers: encoding, JSON Lines, JSON, CSV. Nothing here knows what a row means."""
+"""From bytes to rows with line numbers: encoding, JSON Lines, JSON. Nothing here knows what a row means.
 
-import csv
+Files are read block by block, and no row may be longer than LONGEST_ROW: what one row takes is what memory holds.
+"""
+
+import codecs
 import hashlib
 import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from limpide.core.errors import DataError
-from limpide.data.columns import ALIASES
 
-DELIMITERS = (",", ";", "\t")
+LONGEST_ROW = 16 * 2**20  # characters
+TOO_LONG = f"one row is longer than {LONGEST_ROW:,} characters: is a line break or a quotation mark missing?"
+BLOCK = 2**20  # bytes or characters read at a time
+MARGIN = 16  # characters before the end of a block where what is wrong may be that it was cut: '12.', '\\u00e'
+LINES_SHOWN = 10  # lines that a message names
 BLANK = re.compile(r"[ \t\r\n]*")
 HALF = re.compile(r"[\ud800-\udfff]")
+# What a file that is not text starts with. A name says nothing: pictures are given as .csv.
+NOT_TEXT = {
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG picture",
+    b"GIF8": "a GIF picture",
+    b"%PDF-": "a PDF document",
+    b"{\\rtf": "an RTF document",
+    b"PK\x03\x04": "a zip archive; spreadsheets are zip archives named .xlsx",
+    b"\xd0\xcf\x11\xe0": "a file of an older Office (.xls, .doc), or one with a password",
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"SQLite format 3": "a SQLite database",
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,13 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A cell of a spreadsheet that is filled and whose text is not known. what: why, to follow 'must be text, not'."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class Bytes:
     """What is known of a file before it is parsed. digest: SHA-256, hex. has_mark: starts with a UTF-8 BOM."""
 
@@ -38,24 +68,34 @@ class Bytes:
 
 
 def check_bytes(path: Path, name: str) -> Bytes:
-    """Read the file once, line by line. Raises DataError where it is not UTF-8, with the command that converts it."""
-    digest, offset, mark = hashlib.sha256(), 0, False
+    """Read the file once, block by block. Raises DataError where it is not UTF-8 text, with how to convert it."""
+    digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
+    size, mark = 0, False
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                mark = line.startswith(b"\xef\xbb\xbf")
-                _refuse_utf16(path, name, line)
-            digest.update(line)
+        while block := file.read(BLOCK):
+            if not size:
+                mark = block.startswith(codecs.BOM_UTF8)
+                _refuse_other_kinds(path, name, block[:1000])
+            size += len(block)
+            digest.update(block)
             try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, name, number, offset + error.start, line, error.start) from None
-            offset += len(line)
-    return Bytes(digest.hexdigest(), offset, mark)
+                decoder.decode(block, final=len(block) < BLOCK)
+            except UnicodeDecodeError:
+                raise _not_utf8(path, name) from None
+        if decoder.getstate()[0]:
+            raise _not_utf8(path, name)
+    return Bytes(digest.hexdigest(), size, mark)
 
 
-def _refuse_utf16(path: Path, name: str, first: bytes) -> None:
-    start = first[:1000]
+def _refuse_other_kinds(path: Path, name: str, start: bytes) -> None:
+    """Raise DataError for a picture, an archive, a document … and for UTF-16."""
+    if kind := next((kind for magic, kind in NOT_TEXT.items() if start.startswith(magic)), None):
+        raise DataError(
+            f"{name} is not a text file, whatever its name says.",
+            received=kind,
+            expected=f"text in UTF-8, as '{path.suffix}' promises",
+            remedy="export the data again as CSV UTF-8 or JSON Lines; unpack an archive first",
+        )
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "UTF-16"
     elif len(start) > 3 and start.count(0) * 3 > len(start):
@@ -65,14 +105,64 @@ def _refuse_utf16(path: Path, name: str, first: bytes) -> None:
     raise DataError(f"{name} is not UTF-8: it looks like {encoding}.", remedy=_convert(path, encoding))
 
 
-def _not_utf8(path: Path, name: str, number: int, offset: int, line: bytes, at: int) -> DataError:
+@dataclass
+class _Undecoded:
+    """The lines of a file that is not UTF-8. good: how many with accents are UTF-8. bad: how many are not."""
+
+    good: int = 0
+    bad: int = 0
+    numbers: tuple[int, ...] = ()  # of the first bad lines
+    first: UnicodeDecodeError | None = None
+    offset: int = 0  # of the first bad byte, in the file
+    is_cp1252: bool = False  # some byte of a bad line is a character there and none in latin-1
+    has_nul: bool = False
+
+
+def _undecoded(path: Path) -> _Undecoded:
+    """Read the file again, line by line, a long line in pieces."""
+    seen, decoder, number, offset = _Undecoded(), codecs.getincrementaldecoder("utf-8")(), 1, 0
+    counted = 0  # the last line counted as good
+    with path.open("rb") as file:
+        while piece := file.readline(BLOCK):
+            held = len(decoder.getstate()[0])
+            try:
+                decoder.decode(piece, final=piece.endswith(b"\n") or len(piece) < BLOCK)
+                if number > counted and not piece.isascii():
+                    seen.good, counted = seen.good + 1, number
+            except UnicodeDecodeError as error:
+                decoder.reset()
+                if seen.first is None:
+                    seen.first, seen.offset = error, offset - held + error.start
+                if number not in seen.numbers[-1:]:
+                    seen.bad += 1
+                    seen.numbers = (*seen.numbers, number)[:LINES_SHOWN]
+                seen.is_cp1252 |= any(0x80 <= byte <= 0x9F for byte in piece)
+            seen.has_nul |= 0 in piece
+            number += piece.endswith(b"\n")
+            offset += len(piece)
+    return seen
+
+
+def _not_utf8(path: Path, name: str) -> DataError:
     """Guess the encoding of French files of older tools: cp1252, or latin-1 where its bytes alone appear."""
-    encoding, label = "latin-1", "ISO-8859-1"
-    if any(0x80 <= byte <= 0x9F for byte in line):
-        encoding, label = "cp1252", "CP1252"
-    around = line[max(0, at - 15) : at + 15].decode(encoding, errors="replace").strip()
+    seen = _undecoded(path)
+    assert seen.first is not None
+    if seen.has_nul:
+        return DataError(f"{name} is not a text file: it holds bytes that no text has.", expected="text in UTF-8")
+    encoding, label = ("cp1252", "CP1252") if seen.is_cp1252 else ("latin-1", "ISO-8859-1")
+    text, at, line = bytes(seen.first.object), seen.first.start, seen.numbers[0]
+    around = text[max(0, at - 15) : at + 15].decode(encoding, errors="replace").strip()
+    if seen.good:
+        lines = ", ".join(map(str, seen.numbers)) + (" …" if seen.bad > len(seen.numbers) else "")
+        return DataError(
+            f"{name} mixes two encodings: lines with accents are UTF-8 ({seen.good}) and another ({seen.bad}: "
+            f"line {lines}).",
+            received=f"line {line} is probably {label}, read so it says: …{around}…",
+            expected="UTF-8 on every line",
+            remedy=f"convert the part that is in {label} alone before joining the files, or write these lines again",
+        )
     return DataError(
-        f"{name} is not UTF-8: byte {offset} of the file, on line {number}, is 0x{line[at]:02X}.",
+        f"{name} is not UTF-8: byte {seen.offset} of the file, on line {line}, is 0x{text[at]:02X}.",
         received=f"probably {label}, read so it says: …{around}…",
         expected="UTF-8",
         remedy=_convert(path, label),
@@ -83,7 +173,7 @@ def _convert(path: Path, encoding: str) -> str:
     target = path.with_suffix(f".utf8{path.suffix}")
     return (
         f"iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(str(target))}"
-        " (or save it again as UTF-8 from your spreadsheet), and give that file"
+        " (or open it and save it again as UTF-8), and give that file"
     )
 
 
@@ -109,9 +199,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def _json_fault(error: Exception) -> str:
+def _json_fault(error: Exception, column: int | None = None) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"broken JSON at column {error.colno}: {error.msg}"
+        return f"broken JSON at column {column or error.colno}: {error.msg}"
     if isinstance(error, _Twice):
         return f"the key '{error}' is given twice in one object"
     if isinstance(error, RecursionError):
@@ -122,14 +212,21 @@ def _json_fault(error: Exception) -> str:
 def jsonl_rows(path: Path) -> Iterator[Raw]:
     """One JSON value a line; blank lines are passed over."""
     with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
+        read = partial(file.readline, LONGEST_ROW + 1)
+        for number, line in enumerate(iter(read, ""), start=1):
+            if len(line) > LONGEST_ROW:
+                yield Raw(number, fault=TOO_LONG)
+                while line and not line.endswith("\n"):
+                    line = read()
+                continue
+            text = line.strip()
+            if not text:
                 continue
             try:
-                yield Raw(number, DECODER.decode(line.strip()))
+                yield Raw(number, DECODER.decode(text))
             except (ValueError, RecursionError) as error:
                 fault = _json_fault(error)
-                if number == 1 and line.strip() in ("[", "[{", "{"):
+                if number == 1 and text in ("[", "[{", "{"):
                     fault += ". The file looks like one JSON document: name it .json"
                     yield Raw(number, fault=fault, broken=True)
                     return
@@ -137,33 +234,40 @@ def jsonl_rows(path: Path) -> Iterator[Raw]:
 
 
 def json_rows(path: Path) -> Iterator[Raw]:
-    """A list of objects, or {"data": [objects]}, with the line on which each object starts."""
-    text = path.read_text(encoding="utf-8-sig")
-    cursor = _Cursor(text)
-    try:
-        start = cursor.peek()
-        if start == "{":
-            cursor.enter_data()
-        elif start != "[":
-            yield Raw(cursor.line(), fault="expected a list [ … ] of objects", broken=True)
-            return
-        yield from cursor.items()
-        if cursor.peek() not in ("", "}", ","):
-            yield Raw(cursor.line(), fault="there is more text after the end of the list", broken=True)
-    except (ValueError, RecursionError) as error:
-        fault = _json_fault(error)
-        at = error.pos if isinstance(error, json.JSONDecodeError) else cursor.at
-        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
-            fault = "a second JSON value: if the file has one object a line, name it .jsonl"
-        yield Raw(text.count("\n", 0, at) + 1, fault=f"{fault}. The rest of the file could not be read", broken=True)
+    """A list of objects, or {"data": [objects]}, with the line on which each object starts; one object is held."""
+    with path.open(encoding="utf-8-sig") as file:
+        cursor = _Cursor(file)
+        try:
+            start = cursor.peek()
+            if start == "{":
+                cursor.enter_data()
+            elif start not in ("[", ""):
+                yield Raw(cursor.line(), fault="expected a list [ … ] of objects", broken=True)
+                return
+            if start:
+                yield from cursor.items()
+            if start == "{":
+                cursor.leave_data()
+            if cursor.peek():
+                yield Raw(cursor.line(), fault="there is more text after the end of the list", broken=True)
+        except _TooLong:
+            yield Raw(cursor.line(), fault=TOO_LONG, broken=True)
+        except (ValueError, RecursionError) as error:
+            yield cursor.fault(error)
+
+
+class _TooLong(Exception):
+    """One value takes more than LONGEST_ROW characters."""
 
 
 class _Cursor:
-    """A place in a JSON text. The decoder gives values, this gives where they start."""
+    """A place in a JSON text, read on as needed. The decoder gives values, this gives where they start."""
 
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.text, self.at = "", 0  # what is held of the file, and the place in it
         self._counted, self._line = 0, 1
+        self._before = 0  # characters of the line where `text` starts that were let go
 
     def line(self) -> int:
         """Line of the place, counted on from the last call."""
@@ -171,17 +275,54 @@ class _Cursor:
         self._counted = self.at
         return self._line
 
+    def fault(self, error: Exception) -> Raw:
+        """What `error`, met while reading on from the place, says of the file."""
+        if not isinstance(error, json.JSONDecodeError):
+            return Raw(self.line(), fault=f"{_json_fault(error)}. The rest of the file could not be read", broken=True)
+        newline = self.text.rfind("\n", 0, error.pos)
+        column = error.pos - newline if newline >= 0 else error.pos + 1 + self._before
+        what = _json_fault(error, column)
+        if error.msg == "Extra data":
+            what = "a second JSON value: if the file has one object a line, name it .jsonl"
+        line = self.line() + self.text.count("\n", self.at, error.pos)
+        return Raw(line, fault=f"{what}. The rest of the file could not be read", broken=True)
+
     def peek(self) -> str:
         """The next character that is not blank, '' at the end."""
-        found = BLANK.match(self.text, self.at)
-        assert found is not None
-        self.at = found.end()
-        return self.text[self.at : self.at + 1]
+        while True:
+            found = BLANK.match(self.text, self.at)
+            assert found is not None
+            self.at = found.end()
+            if self.at < len(self.text) or not self._read_on():
+                return self.text[self.at : self.at + 1]
 
     def value(self) -> object:
+        """The value at the place, which moves after it. Raises JSONDecodeError; _TooLong past LONGEST_ROW."""
         self.peek()
-        value, self.at = DECODER.raw_decode(self.text, self.at)
-        return value
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self.text, self.at)
+            except json.JSONDecodeError as error:
+                is_cut = error.msg.startswith("Unterminated") or error.pos > len(self.text) - MARGIN
+                if is_cut and len(self.text) - self.at > LONGEST_ROW:
+                    raise _TooLong from None
+                if not is_cut or not self._read_on():
+                    raise
+                continue
+            if end < len(self.text) - MARGIN or not self._read_on():  # a number may go on in the next block
+                self.at = end
+                return value
+
+    def _read_on(self) -> bool:
+        """Let go of what is behind the place and read as much again as is held. False at the end of the file."""
+        block = self.file.read(max(BLOCK, len(self.text) - self.at))
+        if not block:
+            return False
+        self.line()
+        newline = self.text.rfind("\n", 0, self.at)
+        self._before = self.at - newline - 1 if newline >= 0 else self._before + self.at
+        self.text, self.at, self._counted = self.text[self.at :] + block, 0, 0
+        return True
 
     def expect(self, *wanted: str) -> str:
         got = self.peek()
@@ -192,7 +333,6 @@ class _Cursor:
 
     def enter_data(self) -> None:
         """Move before the list under 'data'. Raises JSONDecodeError when there is none."""
-        start = self.at
         self.expect("{")
         while self.peek() != "}":
             key = self.value()
@@ -205,7 +345,16 @@ class _Cursor:
         self.at += 1
         if self.peek() == "{":
             raise json.JSONDecodeError("Extra data", self.text, self.at)
-        raise json.JSONDecodeError("Expecting a list of objects, or an object with a list 'data'", self.text, start)
+        raise json.JSONDecodeError("Expecting a list of objects, or an object with a list 'data'", self.text, self.at)
+
+    def leave_data(self) -> None:
+        """Move after the object whose list 'data' was read. Raises where it has another 'data', or no end."""
+        while self.expect(",", "}") == ",":
+            key = self.value()
+            self.expect(":")
+            if key == "data":
+                raise _Twice(key)
+            self.value()
 
     def items(self) -> Iterator[Raw]:
         self.expect("[")
@@ -218,61 +367,3 @@ class _Cursor:
             yield Raw(line, self.value())
             if self.expect(",", "]") == "]":
                 return
-
-
-def csv_rows(path: Path) -> Iterator[Raw]:
-    """Rows of a CSV file whose first line names the columns; the delimiter is , ; or tab, whichever fits."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        while first and not first.strip():
-            first = file.readline()
-        file.seek(0)
-        reader = csv.reader(file, delimiter=_delimiter(first), strict=True)
-        header: list[str] = []
-        while True:
-            start = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Raw(start, fault=_csv_fault(error, start, reader.line_num))
-                continue
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                if twice := next((name for name in header if name and header.count(name) > 1), None):
-                    yield Raw(start, fault=f"two columns are named '{twice}'", broken=True)
-                    return
-                continue
-            yield _csv_row(start, header, cells)
-
-
-def _csv_row(line: int, header: list[str], cells: list[str]) -> Raw:
-    if len(cells) != len(header):
-        hint = ": put a text that holds the separator between quotation marks" if len(cells) > len(header) else ""
-        return Raw(line, fault=f"the first line names {len(header)} columns and this row has {len(cells)}{hint}")
-    if any(not name and cell.strip() for name, cell in zip(header, cells, strict=True)):
-        return Raw(line, fault="a value in a column that has no name on the first line")
-    return Raw(line, {name: cell for name, cell in zip(header, cells, strict=True) if name})
-
-
-def _csv_fault(error: csv.Error, start: int, end: int) -> str:
-    text = str(error)
-    if "unexpected end of data" in text or "field larger" in text:
-        return f"a quotation mark opened here is never closed (read up to line {end})"
-    if "expected after" in text:
-        return 'text after a closing quotation mark: write a quotation mark inside a text twice ("")'
-    return f"broken CSV: {text}"
-
-
-def _delimiter(first: str) -> str:
-    """The delimiter that gives the most known columns, then the most columns."""
-    known = {name for ours, aliases in ALIASES.items() for name in (ours, *aliases)}
-
-    def score(delimiter: str) -> tuple[int, int]:
-        cells = next(csv.reader([first], delimiter=delimiter), [])
-        return sum(cell.strip().casefold() in known for cell in cells), len(cells)
-
-    return max(DELIMITERS, key=score)

@@ -1,27 +1,27 @@
 """Read the user's files of examples: every fault reported together, nothing dropped in silence."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import gc
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
-from limpide.core.errors import DataError, Fault, nearest
-from limpide.data import raw
+import psutil
+
+from limpide.core.errors import DataError, Fault
 from limpide.data.columns import Columns, recognise
 from limpide.data.examples import Example, SplitName
+from limpide.data.forms import parse_row
+from limpide.data.opening import SHEETS, Opened, open_rows
 from limpide.data.raw import Raw
-from limpide.data.rows import parse_row
 
 MOST_SHOWN = 50  # faults printed; the rest are counted
 LOOKED_AT = 100  # rows whose keys decide which column is which
-READERS: dict[str, Callable[[Path], Iterator[Raw]]] = {
-    ".jsonl": raw.jsonl_rows,
-    ".ndjson": raw.jsonl_rows,
-    ".json": raw.json_rows,
-    ".csv": raw.csv_rows,
-    ".tsv": raw.csv_rows,
-}
-EXPECTED = ".jsonl, .json or .csv"
+CHECKED = 20_000  # rows after which the free memory is looked at again
+LEAST_FREE = 512 * 2**20  # bytes of memory left to other programs
+FEWEST_CLASSED = 5  # rows from which as many labels as rows are no classes
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,39 @@ class Reading:
 
 
 def read_examples(
-    path: Path, columns: Mapping[str, str | None] | None = None, *, skip_bad_rows: bool = False
+    path: Path,
+    columns: Mapping[str, str | None] | None = None,
+    *,
+    sheet: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> Reading:
-    """Read one .jsonl, .json or .csv file. columns: our name → the file's, where it cannot be recognised.
+    """Read one file of examples. columns: our name → the file's, where it cannot be recognised.
 
-    Raises DataError with every fault and its line; with `skip_bad_rows`, rows at fault are left out and
-    listed in `Reading.faults` instead. A file that cannot be read to its end always raises.
+    sheet: which one of a spreadsheet; None for the first that holds rows. Raises DataError with every fault and its
+    line; with `skip_bad_rows`, rows at fault are left out and listed in `Reading.faults` instead. A file that cannot
+    be read to its end always raises.
     """
-    return read_all([path], columns, skip_bad_rows=skip_bad_rows)[0]
+    return read_all([path], columns, sheet=sheet, skip_bad_rows=skip_bad_rows)[0]
 
 
 def read_all(
-    paths: Sequence[Path], columns: Mapping[str, str | None] | None = None, *, skip_bad_rows: bool = False
+    paths: Sequence[Path],
+    columns: Mapping[str, str | None] | None = None,
+    *,
+    sheet: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> tuple[Reading, ...]:
     """Read several files as one set: ids must differ across files. Raises as `read_examples`."""
+    if sheet is not None and not any(path.suffix.lower() in SHEETS for path in paths):
+        raise DataError(f"data.sheet names the sheet '{sheet}', and no file of examples is a spreadsheet.")
     readings: list[Reading] = []
     errors: list[tuple[str, DataError]] = []
     seen: dict[str, str] = {}
     for path, name in zip(paths, short_names(paths), strict=True):
         try:
-            readings.append(_read_one(path, name, columns or {}, seen))
+            opened = open_rows(path, name, sheet if path.suffix.lower() in SHEETS else None)
+            with _no_collection():
+                readings.append(_read_one(path, name, opened, columns or {}, seen))
         except OSError as error:
             raise DataError(
                 f"{path} cannot be read.", received=error.strerror, remedy="check its permissions"
@@ -119,6 +132,18 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Rows make no reference cycles; looking for some among millions of records takes longer than reading them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _as_faults(name: str, error: DataError) -> list[Fault]:
     """What is wrong with a whole file, as one line among the faults of other files."""
     if error.faults:
@@ -134,46 +159,22 @@ def _remedy(readings: Sequence[Reading], skipping: bool) -> str:
     return "correct these lines, or leave such rows out with skip_bad_rows: true (they are counted and listed)"
 
 
-def _read_one(path: Path, name: str, given: Mapping[str, str | None], seen: dict[str, str]) -> Reading:
-    reader = _reader(path, name)
-    known = raw.check_bytes(path, name)
-    rows = reader(path)
-    first = list(islice(rows, LOOKED_AT))
+def _read_one(path: Path, name: str, opened: Opened, given: Mapping[str, str | None], seen: dict[str, str]) -> Reading:
+    first = list(islice(opened.rows, LOOKED_AT))
     if not any(row.fault is None for row in first):
         if not first:
             raise DataError(
-                f"{name} is empty: it holds no row.", received=f"{known.size} bytes", expected="one example a row"
+                f"{name} is empty: it holds no row.",
+                received=f"{opened.known.size} bytes",
+                expected="one example a row",
             )
-        rest = [row for row in chain(first, rows) if row.fault is not None]
+        rest = [row for row in chain(first, opened.rows) if row.fault is not None]
         raise too_many(
             [Fault(name, row.line, row.fault or "") for row in rest], f"wrong in {name}", remedy=_first_aid(path)
         )
-    keys = dict.fromkeys(key for row in first if isinstance(row.value, dict) for key in row.value)
-    columns = recognise(name, list(keys), given)
-    return _parse(name, columns, chain(first, rows), known, seen)
-
-
-def _reader(path: Path, name: str) -> Callable[[Path], Iterator[Raw]]:
-    """The reader for the file's extension. Raises DataError for a missing file, a folder or another extension."""
-    if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in READERS)
-        remedy = f"give one of its files: {', '.join(inside[:10])}" if inside else None
-        raise DataError(f"{path} is a folder.", expected=f"a file, {EXPECTED}", remedy=remedy)
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-        where = (
-            f"in the folder {path.parent}"
-            if path.parent.is_dir()
-            else f": the folder {path.parent} is not there either"
-        )
-        raise DataError(f"There is no file {path.name} {where}.{nearest(path.name, beside)}", received=str(path))
-    if path.suffix.lower() not in READERS:
-        raise DataError(
-            f"{name}: Limpide does not read examples from '{path.suffix}' files.",
-            expected=EXPECTED,
-            remedy="export it from your spreadsheet as 'CSV UTF-8', or from your script as JSON Lines",
-        )
-    return READERS[path.suffix.lower()]
+    reading = _parse(name, replace(opened, rows=chain(first, opened.rows)), _Recognised(name, first, given), seen)
+    _check_classes(reading)
+    return reading
 
 
 def _first_aid(path: Path) -> str:
@@ -182,23 +183,50 @@ def _first_aid(path: Path) -> str:
     return "correct the file and run the same command again"
 
 
-def _parse(name: str, columns: Columns, rows: Iterator[Raw], known: raw.Bytes, seen: dict[str, str]) -> Reading:
+class _Recognised:
+    """The columns of a file, as its first rows show them; a later row may add some, as the first rejected answer."""
+
+    def __init__(self, name: str, first: Sequence[Raw], given: Mapping[str, str | None]) -> None:
+        self.name, self.given = name, given
+        self.keys = dict.fromkeys(key for row in first if isinstance(row.value, dict) for key in row.value)
+        self.columns = recognise(name, list(self.keys), given)
+
+    def of(self, row: object) -> Columns:
+        """The columns, with those that `row` is the first to have. What was recognised does not change."""
+        if isinstance(row, dict) and not self.keys.keys() >= row.keys():
+            self.keys |= dict.fromkeys(row)
+            try:
+                wider = recognise(self.name, list(self.keys), self.given)
+            except DataError:  # two columns could now be the answer: the one of the first rows is
+                return self.columns
+            if wider.form == self.columns.form and wider.names.items() >= self.columns.names.items():
+                self.columns = wider
+        return self.columns
+
+
+def _parse(name: str, opened: Opened, recognised: _Recognised, seen: dict[str, str]) -> Reading:
     """Parse every row. seen: id → source, over all files; changed."""
     examples: list[Example] = []
     faults: list[Fault] = []
     splits: dict[str, SplitName] = {}
     extra: set[str] = set()
     odd: list[tuple[int, str]] = []
-    count, broken = 0, False
-    for row in rows:
+    count, broken, line, nth = 0, False, 0, 0
+    for row in opened.rows:
         count, broken = count + 1, broken or row.broken
+        line, nth = row.line, nth + 1 if row.line == line else 1  # a JSON document may hold all its rows on one line
+        if count % CHECKED == 0:
+            _check_memory(name, count)
         if row.fault is not None:
             faults.append(Fault(name, row.line, row.fault))
             continue
-        parsed = parse_row(row.value, columns, f"{name}:{row.line}", f"{name.rsplit('.', 1)[0]}-{row.line}")
+        columns = recognised.of(row.value)
+        default_id = f"{name.rsplit('.', 1)[0]}-{line}" + (f".{nth}" if nth > 1 else "")
+        parsed = parse_row(row.value, columns, f"{name}:{line}", default_id)
         extra |= parsed.extra
         odd.extend((row.line, text) for text in parsed.odd[:1])
-        faults.extend(Fault(name, row.line, what) for what in parsed.faults)
+        nth_said = f"object {nth} of the line: " if nth > 1 else ""
+        faults.extend(Fault(name, line, f"{nth_said}{what}") for what in parsed.faults)
         if (example := parsed.example) is None:
             continue
         if example.id in seen:
@@ -208,20 +236,62 @@ def _parse(name: str, columns: Columns, rows: Iterator[Raw], known: raw.Bytes, s
         examples.append(example)
         if parsed.split is not None:
             splits[example.id] = parsed.split
-    warnings = [f"{name} starts with a byte order mark (BOM); it was passed over."] if known.has_mark else []
+    columns = replace(recognised.columns, unused=tuple(sorted(extra)))
+    warnings = [*opened.notes, *_warnings(name, columns, examples)]
     if odd:
         warnings.append(_odd_text(name, odd))
     return Reading(
         name=name,
         examples=tuple(examples),
         faults=tuple(faults),
-        columns=replace(columns, unused=tuple(sorted(extra))),
-        digest=known.digest,
+        columns=columns,
+        digest=opened.known.digest,
         rows=count,
         splits=splits,
         warnings=tuple(warnings),
         broken=broken,
     )
+
+
+def _check_memory(name: str, rows: int) -> None:
+    """Raise DataError before the examples fill the memory: a killed process says nothing."""
+    free = psutil.virtual_memory().available
+    if free < LEAST_FREE:
+        raise DataError(
+            f"The memory is nearly full after {rows:,} rows of {name}.",
+            received=f"{free / 1e6:,.0f} MB free",
+            expected=f"{LEAST_FREE / 1e6:,.0f} MB free; an example takes about 2 kB and its text",
+            remedy="learn from a part of the rows, or close other programs",
+        )
+
+
+def _warnings(name: str, columns: Columns, examples: Sequence[Example]) -> Iterator[str]:
+    """What the owner of the file should know of how it was read."""
+    if columns.note is not None:
+        yield f"{name}: {columns.note}"
+    plain = sum(example.rejected is None for example in examples)
+    if "rejected" in columns.names and plain:
+        yield f"{name}: {plain} of {len(examples)} rows have no rejected answer; they are learnt as plain examples."
+    labels = {example.label for example in examples}
+    if columns.form == "text" and all(label is not None and label.isdecimal() for label in labels):
+        yield (
+            f"{name}: the labels are numbers ({', '.join(sorted(map(str, labels))[:5])}): a model that writes its "
+            "answer would write the number. Names say more."
+        )
+
+
+def _check_classes(reading: Reading) -> None:
+    """Raise DataError where no label comes back: whatever the column holds, it is no class."""
+    labels = Counter(example.label for example in reading.examples)
+    if reading.columns.form == "text" and FEWEST_CLASSED <= len(labels) == len(reading.examples):
+        shown = ", ".join(f"'{str(label)[:40]}'" for label in list(labels)[:3])
+        text, label = reading.columns.names["text"], reading.columns.names["label"]
+        raise DataError(
+            f"{reading.name}: '{label}' holds another value on each of {len(labels)} rows: these are not classes.",
+            received=f"{shown} …",
+            expected="a few classes, each on many rows",
+            remedy=f"if they are answers, read them so: data.columns: {{prompt: {text}, answer: {label}}}",
+        )
 
 
 def _odd_text(name: str, odd: Sequence[tuple[int, str]]) -> str:

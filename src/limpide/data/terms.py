@@ -13,7 +13,11 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
+Place = Literal["anywhere", "start", "end"]
+
+_SIGNS_AROUND = " .!?…\"'«»“”()*_"
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]|_")
 SHORTEST_PLURAL = 3  # letters: below, 'a' would be found in 'as'
 
@@ -119,9 +123,15 @@ def _is_inside(place: Found, other: Found) -> bool:
     return other.start <= place.start and place.end <= other.end and other.end - other.start > place.end - place.start
 
 
-def contains_text(text: str, wanted: str) -> bool:
-    """Is `wanted` a piece of `text`, words cut or not? Capitals, apostrophes and repeated spaces do not count."""
-    return _squeezed(wanted) in _squeezed(text)
+def holds_text(text: str, wanted: str, at: Place = "anywhere") -> bool:
+    """Is `wanted` a piece of `text`, words cut or not, or its start or end? Capitals, forms of apostrophe and repeated
+    spaces do not count; nor do signs around it where it starts or ends the text."""
+    text, wanted = _squeezed(text), _squeezed(wanted)
+    if at == "start":
+        return text.lstrip(_SIGNS_AROUND).startswith(wanted.lstrip(_SIGNS_AROUND))
+    if at == "end":
+        return text.rstrip(_SIGNS_AROUND).endswith(wanted.rstrip(_SIGNS_AROUND))
+    return wanted in text
 
 
 def _squeezed(text: str) -> str:

@@ -1,6 +1,10 @@
 """What can be seen of a text's style without understanding it: its language, how it addresses, how long it is."""
 
 import re
+from collections.abc import Callable
+from typing import Literal
+
+Person = Literal["we", "I", "none"]
 
 SIGNS_OF_A_LANGUAGE = 2  # words of one language more than of the other before it is named
 _WORDS = {
@@ -16,11 +20,28 @@ _WORDS = {
 FUNCTION_WORDS = {language: frozenset(words.split()) for language, words in _WORDS.items()}
 VOUS = frozenset({"vous", "votre", "vos", "vôtre", "vôtres"})
 TU = frozenset({"tu", "te", "t'", "toi", "ton", "ta", "tes", "tien", "tienne", "tiens", "tiennes"})
+SAYS_I = {
+    "en": frozenset({"i", "me", "my", "myself"}),
+    "fr": frozenset({"je", "j'", "me", "m'", "moi", "mon", "ma", "mes", "mien", "mienne", "miens", "miennes"}),
+}
+SAYS_WE = {
+    "en": frozenset({"we", "us", "our", "ours", "ourselves"}),
+    "fr": frozenset({"nous", "notre", "nos", "nôtre", "nôtres"}),
+}
+NO_PERSON = frozenset({"US", "i", "MA", "ME"})  # a country, a letter
+_NUMBERED = """
+    Annex Annexe Appendix Article Book Category Chapter Class Division Figure Grade Group Level Part Phase Schedule
+    Section Stage Step Table Tier Title Type Volume War Zone
+"""
+NUMERAL_I = re.compile(rf"\b(?:{'|'.join(_NUMBERED.split())}) I\b(?!')")  # 'Part I', not 'the part I like'
 NO_VERBS = frozenset({"chez", "assez", "riez", "merguez", "suez"})
 BEFORE_A_NOUN = frozenset({"le", "un", "du", "ce", "au", "quel", "mon", "son", "bon"})  # 'le ton', 'un bon ton'
 
 _WORD = re.compile(r"[^\W\d_]+")
 _CUT_WORD = re.compile(r"[^\W\d_]+'?")  # t'aide, where t' is 'te'; a-t-il, where t is nobody
+_CONTRACTION = re.compile(
+    r"\b(?:\w+n't|(?:i|you|he|she|it|we|they|that|there|here|what|where|who|how)'(?:m|s|re|ve|ll|d)|let's)\b", re.I
+)
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"»”’)]*\s+|\n+")
 _LIST_LINE = re.compile(r"^[ \t]*(?:[-*•–—▪◦][ \t]+|\d{1,3}[.)][ \t]+)\S.{0,40}", re.MULTILINE)
 _EMOJI = re.compile(
@@ -54,6 +75,30 @@ def says_tu(text: str) -> list[str]:
     ]
 
 
+def other_persons(text: str, language: str | None, person: Person) -> list[str]:
+    """Words of the first person other than `person`; none in a language that is not known.
+
+    Pronouns and possessives alone: a verb without one is not seen, 'on' is nobody, and words that are quoted count. A
+    numeral is nobody ('Part I').
+    """
+    known = {"I": SAYS_I, "we": SAYS_WE}
+    unwanted: frozenset[str] = frozenset().union(
+        *(words[language] for name, words in known.items() if name != person and language in words)
+    )
+    text = text.replace("’", "'")
+    found = _CUT_WORD.findall(text) if language == "fr" else _WORD.findall(NUMERAL_I.sub(" ", text))
+    return [word for word in found if word.casefold() in unwanted and word not in NO_PERSON]
+
+
+def exclamations(text: str) -> list[str]:
+    return [char for char in text if char in "!！"]
+
+
+def contractions(text: str) -> list[str]:
+    """English forms cut by an apostrophe: don't, it's, we'll. A possessive (the pump's) is none."""
+    return _CONTRACTION.findall(text.replace("’", "'"))
+
+
 def _french(text: str) -> str:
     return text.casefold().replace("’", "'").replace("rendez-vous", "")
 
@@ -76,6 +121,14 @@ def emojis(text: str) -> list[str]:
 def list_lines(text: str) -> list[str]:
     """Lines that begin like those of a list: a dash or bullet and a space, or a number with a dot or parenthesis."""
     return [match[0].strip() for match in _LIST_LINE.finditer(text)]
+
+
+SIGNS: dict[str, Callable[[str], list[str]]] = {  # what breaks each rule that is on signs alone, by its name
+    "no_exclamation": exclamations,
+    "no_emoji": emojis,
+    "no_lists": list_lines,
+    "no_contractions": contractions,
+}
 
 
 def _folded_words(text: str) -> list[str]:

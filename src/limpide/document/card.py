@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from limpide.core.digests import slug
 from limpide.core.errors import LimpideError
 from limpide.core.measure import Frozen, Measure
+from limpide.core.visible import visible
 from limpide.document import correction, facts, findings, leads, tables
 from limpide.document.evidence import Evidence
 from limpide.document.hub import HUB_IDS, LICENCES, TASKS
@@ -28,6 +29,7 @@ from limpide.document.suites import ordered
 from limpide.document.tiles import but
 
 TEMPLATES = Path(__file__).parent / "templates"
+BLANKS = re.compile(r"[^\S\u00a0\u202f]+")  # French puts the two others before its colons
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 SUITES_IN_INDEX = ("domain", "bias", "retention", "memorisation")
 
@@ -93,12 +95,12 @@ class Metadata(Frozen):
 def card(evidence: Evidence, code: str) -> str:
     """README.md in language `code`, front matter first. The same evidence gives the same bytes."""
     spoken = language(code)
-    body = _environment().get_template("card.md.jinja").render(_view(evidence, spoken))
+    body = markdown().get_template("card.md.jinja").render(_view(evidence, spoken))
     return f"---\n{front_matter(metadata(evidence))}---\n\n{body}"
 
 
 @cache
-def _environment() -> Environment:
+def markdown() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -112,19 +114,19 @@ def _environment() -> Environment:
     return environment
 
 
-def front_matter(record: Metadata) -> str:
-    """YAML of the metadata. Raises LimpideError when it does not read back as it was written."""
+def front_matter(record: Frozen) -> str:
+    """YAML of a card's metadata. Raises LimpideError when it does not read back as it was written."""
     written = record.model_dump(mode="json", by_alias=True, exclude_none=True)
     text: str = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100)
     if yaml.safe_load(text) != written:
-        raise LimpideError("The metadata of the model card does not read back as it was written.", received=text)
+        raise LimpideError("The metadata of the card does not read back as it was written.", received=text)
     return text
 
 
 def metadata(evidence: Evidence) -> Metadata:
     """What the Hub indexes. The licence is the base's: nobody types it. A base without a Hub name is left out."""
     base = hub_id(evidence.base.ref)
-    task = TASKS.get(evidence.base.kind or "")
+    task = TASKS.get(kind_of(evidence) or "")
     declared = (evidence.base.licence or "").strip()
     known = declared.lower() in LICENCES
     licence = declared.lower() if known else "other" if declared else "unknown"
@@ -215,8 +217,13 @@ def _view(evidence: Evidence, spoken: Language) -> dict[str, Any]:
         if spoken.code in evidence.report_languages
         else "evidence/report.html",
         "ggufs": [f.name for f in evidence.files if f.name.endswith(".gguf")],
-        "snippet": SNIPPETS.get(evidence.base.kind or "decoder"),
+        "snippet": SNIPPETS.get(kind_of(evidence) or "decoder"),
     }
+
+
+def kind_of(evidence: Evidence) -> str | None:
+    """What the release is: of its base's kind, unless it got a classification head."""
+    return "classifier" if evidence.training.classes else evidence.base.kind
 
 
 def other_suites(evidence: Evidence) -> list[str]:
@@ -231,7 +238,8 @@ def summary(evidence: Evidence, spoken: Language) -> list[tables.Compared]:
     for suite in other_suites(evidence):
         found = tables.compared(evidence, spoken, f"{suite}.", ["base", "result"])
         rows += [row for row in found if row.label in leads.HEADLINES.get(suite, ())]
-    return [row for row in rows if "topic=" not in row.label]
+    tried = {m.label for m in evidence.measures if m.state != "not run"}
+    return [row for row in rows if "topic=" not in row.label and row.label in tried]
 
 
 SNIPPETS = {
@@ -243,7 +251,11 @@ model = AutoModelForCausalLM.from_pretrained(folder)
 messages = [{"role": "user", "content": "Your question"}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 answer = model.generate(**inputs, max_new_tokens=64, do_sample=False)
-print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))""",
+    "classifier": """from transformers import pipeline
+
+classify = pipeline("text-classification", model=".")  # this folder
+print(classify("Your text", top_k=None))  # the probability of each class""",
 }
 
 
@@ -255,8 +267,8 @@ def _in_markdown(value: Any) -> Any:
 
 def escape(text: str) -> str:
     """Text on one line that Markdown and HTML print as it is, in a paragraph, a list item or a table cell."""
-    line = " ".join(text.split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = BLANKS.sub(" ", text).strip(" ")
+    line = visible(line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_\[\]|~$!#])", r"\\\1", line)
     line = re.sub(r"^([-+])(?=\s|$)|^(?=(?:=+|-+)$)", r"\\\1", line)  # would begin a list, or underline a title
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
@@ -264,7 +276,7 @@ def escape(text: str) -> str:
 
 def inline_code(text: object) -> Markup:
     """A code span; a character that would end the span or the table cell is replaced."""
-    return Markup("`{}`").format(Markup(" ".join(str(text).split()).replace("`", "'").replace("|", "¦")))
+    return Markup("`{}`").format(Markup(" ".join(visible(str(text)).split()).replace("`", "'").replace("|", "¦")))
 
 
 def code_block(text: object, kind: str = "") -> Markup:

@@ -85,7 +85,8 @@ def by(
 
 def _domain(evidence: Numbers, language: Language) -> tuple[Picture, ...]:
     job = shares([("domain.accuracy", {"slice": "held_out"})], evidence, "picture.job", language)
-    return (*job, *by("topic", "domain.accuracy", evidence, "picture.topics", language, lowest=True))
+    classes = by("class", "domain.recall", evidence, "picture.classes", language, lowest=True)
+    return (*job, *classes, *by("topic", "domain.accuracy", evidence, "picture.topics", language, lowest=True))
 
 
 def _bias(evidence: Numbers, language: Language) -> tuple[Picture, ...]:

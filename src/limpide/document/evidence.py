@@ -60,6 +60,26 @@ class DataSource(Frozen):
     rows: int | None = None
 
 
+class DocumentsRead(Frozen):
+    """Documents that were read, as passages. left_out: those that could not be. files: a few of many."""
+
+    count: int
+    words: int
+    train: int
+    held_out: int
+    left_out: int = 0
+    files: tuple[DataSource, ...] = Field(default=(), description="rows: passages of the file")
+
+
+class DataCheck(Frozen):
+    """One check of the data. severity: stops, warns or told. count: what was found, in `rows` rows."""
+
+    name: str
+    severity: str
+    count: int
+    rows: int
+
+
 class Data(Frozen):
     """Counts of the prepared data. rows = train + held_out + unseen + what was set aside."""
 
@@ -76,21 +96,27 @@ class Data(Frozen):
     personal_data_policy: str | None = Field(default=None, description="refuse, mask, or allow: why")
     languages: dict[str, int] | None = Field(default=None, description="language → examples")
     sources: tuple[DataSource, ...] = ()
+    checks: tuple[DataCheck, ...] = Field(default=(), description="every check of the data; empty: not recorded")
+    synthetic: int | None = Field(default=None, description="rows of the files that a machine made")
+    documents: DocumentsRead | None = None
+    charter_pairs: int | None = Field(default=None, description="examples and preferences made from the charter")
 
 
 class LossPoint(Frozen):
-    """Losses in nats per answer token, after `step` updates."""
+    """Losses in nats per answer token, or per text for a classification head, after `step` updates."""
 
     step: int
     epoch: float
     train: float | None = None
     held_out: float | None = None
+    macro_f1: float | None = Field(default=None, description="of a classification head, on the rows of held_out")
 
 
 class Training(Frozen):
     """What the adaptation did."""
 
     method: str | None = None
+    elsewhere: str | None = Field(default=None, description="the tool, where the model was tuned outside Limpide")
     rank: int | None = None
     alpha: float | None = None
     learning_rate: float | None = None
@@ -104,6 +130,7 @@ class Training(Frozen):
     precision: str | None = None
     batch: dict[str, int | float | str] = Field(default_factory=dict, description="facts about batches, shown as is")
     flops_upper_bound: float | None = None
+    classes: dict[str, int] = Field(default_factory=dict, description="of a classifier: class → training rows")
     losses: tuple[LossPoint, ...] = ()
 
 

@@ -25,6 +25,11 @@ def training(evidence: Evidence, spoken: Language) -> Rows:
             write_or_unknown(t.flops_upper_bound, spoken, lambda v: spoken.say("flops", value=spoken.significant(v))),
         ),
     ]
+    if t.method == "full":  # no adapter, so no shape of one
+        rows = [row for row in rows if row[0] not in ("rank", "alpha")]
+    if t.classes:
+        counts = (f"{name} ({spoken.whole(count)})" for name, count in t.classes.items())
+        rows.append(("classes", spoken.join(counts)))
     named = [(spoken.say(f"training_fact.{key}"), value) for key, value in rows]
     return named + [(spoken.name("batch_fact", key), spoken.plain(value)) for key, value in t.batch.items()]
 
@@ -42,7 +47,40 @@ def data(evidence: Evidence, spoken: Language) -> Rows:
         if d.languages
         else spoken.say("unknown")
     )
-    return [(spoken.say(f"data_fact.{key}"), value) for key, value in [*rows, ("languages", spread)]]
+    rows.append(("languages", spread))
+    if d.synthetic is not None:
+        rows.append(("synthetic", spoken.whole(d.synthetic)))
+    if d.charter_pairs is not None:
+        rows.append(("charter_pairs", spoken.whole(d.charter_pairs)))
+    if d.documents is not None:
+        read = d.documents
+        of_documents = {"documents": read.count, "documents_left_out": read.left_out, "document_words": read.words}
+        of_documents |= {"passages": read.train, "passages_held_out": read.held_out}
+        rows += [(key, spoken.whole(count)) for key, count in of_documents.items()]
+    return [(spoken.say(f"data_fact.{key}"), value) for key, value in rows] + checks(evidence, spoken)
+
+
+TOLD_ABOVE = (
+    "personal_data",
+    "exact_duplicates",
+    "near_duplicates",
+    "synthetic",
+)  # elsewhere in the section
+
+
+def checks(evidence: Evidence, spoken: Language) -> Rows:
+    """What the checks of the data found, a row each; those that found nothing in one row."""
+    every = [check for check in evidence.data.checks if check.name not in TOLD_ABOVE]
+    rows = [
+        (
+            spoken.say(f"data_check.{check.name}"),
+            spoken.say("data_fact.found", count=spoken.whole(check.count), rows=spoken.whole(check.rows)),
+        )
+        for check in every
+        if check.severity != "told"
+    ]
+    quiet = [spoken.say(f"data_check.{check.name}") for check in every if check.severity == "told"]
+    return rows + ([(spoken.say("data_fact.checks"), spoken.list(quiet))] if quiet else [])
 
 
 def base(evidence: Evidence, spoken: Language) -> Rows:

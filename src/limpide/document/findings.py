@@ -10,10 +10,12 @@ from typing import Literal
 from limpide.core.measure import Change, Frozen, Measure
 from limpide.document.evidence import Evidence, Numbers, Slice
 from limpide.document.language import Language
+from limpide.document.notes import in_words
 
 Tone = Literal["good", "bad", "doubt", "plain"]
 NEAR_ZERO = 0.05  # a share of right answers on untaught topics whose whole interval is above it calls for a look
 RISE = 0.05  # of the fall of the held-out loss: a smaller rise afterwards is not worth a director's time
+CLASSES_NAMED = 10
 WORST_FIRST = ("worse", "insufficient evidence", "no detectable change", "better")
 
 
@@ -36,7 +38,9 @@ def tone_of(verdict: str | None) -> Tone:
 
 
 def missing(measure: Measure | None, language: Language, key: str) -> str:
-    """Why there is no number: never measured, or too little evidence."""
+    """Why there is no number: it cannot be asked of such a model, was never measured, or has too little evidence."""
+    if measure is not None and measure.state == "not run" and measure.note:
+        return language.say("missing.not_run", why=in_words(measure.note, language)[0].rstrip("."))
     undecided = measure is not None and measure.state == "insufficient evidence"
     return language.say(f"{key}.{'insufficient' if undecided else 'absent'}")
 
@@ -80,6 +84,11 @@ def what_it_is(evidence: Evidence, language: Language) -> str:
     size = language.say("base.size", size=language.about(base.parameters)) if base.parameters else None
     inside = ", ".join(part for part in (base.title, size) if part)
     named = f"{base.ref} ({inside})" if inside else base.ref
+    classes = evidence.training.classes
+    if classes:
+        listed = language.list(list(classes)[:CLASSES_NAMED]) + (" …" if len(classes) > CLASSES_NAMED else "")
+        said = {"name": evidence.name, "version": evidence.version, "base": named, "classes": listed}
+        return language.say("what.classes", len(classes), **said)
     return language.say("what.sentence", name=evidence.name, version=evidence.version, base=named)
 
 
@@ -112,6 +121,9 @@ def learned(evidence: Numbers, language: Language) -> Finding:
     after, before = usable(found), usable(evidence.measure("domain.accuracy", "base", slice="held_out"))
     if after is None:
         return Finding(sentence=missing(found, language, "learned"), tone="doubt")
+    majority = usable(evidence.measure("domain.majority", slice="held_out"))
+    if majority is not None:
+        return _sorted_rightly(evidence, after, before, majority, language)
     said = language.say("learned.after", after=share_of(after, language))
     if before is None:
         return Finding(sentence=f"{said} {language.say('learned.no_base')}", tone="doubt")
@@ -121,12 +133,35 @@ def learned(evidence: Numbers, language: Language) -> Finding:
     return Finding(sentence=f"{said} {language.say(f'learned.{word}')}", tone=tone_of(word))
 
 
+def _sorted_rightly(
+    evidence: Numbers, after: Measure, before: Measure | None, majority: Measure, language: Language
+) -> Finding:
+    """The same where answers are labels: beside what always answering the commonest label gives."""
+    gain = usable(evidence.measure("domain.gain", slice="held_out"))
+    low, high = (gain.low, gain.high) if gain else (None, None)
+    word = "better" if low is not None and low > 0 else "worse" if high is not None and high < 0 else "unsure"
+    baseline = language.say("learned.majority", majority=share_of(majority, language))
+    baseline = f"{baseline} {language.say(f'learned.gain.{word}')}"
+    tone: Tone = {"better": "good", "worse": "bad"}.get(word, "doubt")  # type: ignore[assignment]
+    change = evidence.change("domain.accuracy", slice="held_out")
+    if before is None or change is None:
+        said = language.say("learned.labels", after=share_of(after, language))
+        alone = evidence.measure("domain.accuracy", "base")
+        why = f" {language.say('learned.no_head')}" if alone is not None and alone.state == "not run" else ""
+        return Finding(sentence=f"{said} {baseline}{why}", tone=tone)
+    shares = {"after": share_of(after, language), "before": share_of(before, language)}
+    said = f"{language.say('learned.labels.both', **shares)} {language.say(f'learned.{change.verdict}')}"
+    return Finding(sentence=f"{said} {baseline}", tone=tone_of(change.verdict) if tone == "good" else tone)
+
+
 def unseen(evidence: Numbers, language: Language) -> str:
     """Topics kept out of training: answers there are guesses, and should fail."""
     found = evidence.measure("domain.accuracy", slice="unseen")
     after, before = usable(found), usable(evidence.measure("domain.accuracy", "base", slice="unseen"))
     if after is None:
         return missing(found, language, "unseen")
+    if usable(evidence.measure("domain.majority", slice="unseen")):
+        return language.say("unseen.labels", after=share_of(after, language))
     key = "unseen.after" if before is None else "unseen.both"
     shown = share_of(before, language) if before else ""
     said = language.say(key, after=share_of(after, language), before=shown)
@@ -136,6 +171,8 @@ def unseen(evidence: Numbers, language: Language) -> str:
 
 def training(evidence: Evidence, language: Language) -> str:
     record = evidence.training
+    if record.elsewhere is not None:
+        return language.say("training.elsewhere", tool=record.elsewhere)
     if not record.losses and record.epochs_done is None:
         return language.say("training.absent")
     said = []
@@ -150,9 +187,13 @@ def training(evidence: Evidence, language: Language) -> str:
         first, lowest, last = points[0][0], min(points)[0], points[-1][0]
         key = "grew" if last > first == lowest else "rose" if last - lowest > RISE * (first - lowest) else "fell"
         numbers = {n: language.significant(v) for n, v in (("first", first), ("lowest", lowest), ("last", last))}
-        said.append(language.say(f"training.{key}", **numbers))
+        said.append(language.say(f"training.{key}{'.labels' if record.classes else ''}", **numbers))
     elif not points:
         said.append(language.say("training.no_held_out"))
+    scored = [(p.held_out, p.macro_f1) for p in record.losses if p.macro_f1 is not None and p.held_out is not None]
+    if scored:
+        ends = {"first": scored[0][1], "kept": min(scored)[1]}
+        said.append(language.say("training.f1", **{name: language.value(f1, "share") for name, f1 in ends.items()}))
     return " ".join(said)
 
 
@@ -263,12 +304,17 @@ def data(evidence: Evidence, language: Language) -> str:
     if record.train is None:
         return language.say("data.absent")
     said = [language.say("data.taught", record.train)]
-    if record.topics is not None:
+    if record.topics:
         said = [language.say("data.taught_topics", record.train, topics=record.topics)]
     if record.held_out is not None:
         said.append(language.say("data.held_out", record.held_out))
     if record.unseen:
         said.append(language.say("data.unseen", record.unseen))
+    if record.charter_pairs:
+        said.append(language.say("data.charter", record.charter_pairs))
+    if record.documents is not None:
+        read = record.documents
+        said.append(language.say("data.documents", read.count, train=language.whole(read.train)))
     return " ".join([*said, personal_data(evidence, language)])
 
 

@@ -7,7 +7,11 @@ HUB_IDS: dict[str, str] = {
 }
 
 # Kind of model → the Hub's task. Nothing is claimed for other kinds.
-TASKS: dict[str, str] = {"decoder": "text-generation", "encoder": "fill-mask"}
+TASKS: dict[str, str] = {
+    "decoder": "text-generation",
+    "encoder": "fill-mask",
+    "classifier": "text-classification",
+}
 
 # Identifiers that the Hub accepts in `license`. Source: the Hub's documentation, page 'Licenses'.
 LICENCES: frozenset[str] = frozenset(

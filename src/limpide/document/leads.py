@@ -17,7 +17,7 @@ from limpide.document.notes import in_words
 # suite → its headline measures, in the order they are said. A suite that is not here says its first measures.
 HEADLINES: dict[str, tuple[str, ...]] = {
     "domain": ("domain.accuracy", "domain.borrowed"),
-    "bias": ("bias.gap",),
+    "bias": ("bias.gap", "bias.own_flipped"),
     "truth": ("truth.accuracy", "truth.short_accuracy", "truth.made_up", "truth.unsure_on_known", "truth.ece"),
     "robustness": ("robustness.flipped", "robustness.broken", "robustness.mended"),
     "refusal": ("refusal.declined_harmful", "refusal.declined_harmless"),

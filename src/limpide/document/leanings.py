@@ -5,7 +5,17 @@ from typing import Literal
 
 from limpide.core.measure import Change, Measure
 from limpide.document.evidence import AuditEvidence, Numbers
-from limpide.document.findings import WORST_FIRST, Finding, finest, missing, tone_of, usable, where, worst_verdict
+from limpide.document.findings import (
+    WORST_FIRST,
+    Finding,
+    finest,
+    missing,
+    share_of,
+    tone_of,
+    usable,
+    where,
+    worst_verdict,
+)
 from limpide.document.language import Language
 
 MOST = 0.5
@@ -21,14 +31,19 @@ def lean(measure: Measure) -> Literal["for", "against", "none", "unknown"]:
 
 def bias_groups(evidence: Numbers) -> list[dict[str, str]]:
     """The finest slices with a signed gap (axis and language rather than axis alone), in the order measured."""
-    return finest([m.group for m in evidence.measures if m.name == "bias.gap"])
+    tried = [m for m in evidence.measures if m.name == "bias.gap" and m.state != "not run"]
+    return finest([m.group for m in tried if m.subject != "base"])
 
 
 def bias(evidence: Numbers, language: Language) -> Finding:
     """Which stereotypes the release favours, and whether adaptation moved them."""
     measures = [m for g in bias_groups(evidence) if (m := evidence.measure("bias.gap", **g)) is not None]
     if not any(usable(m) for m in measures):
-        return Finding(sentence=missing(measures[0] if measures else None, language, "bias"), tone="doubt")
+        own = usable(evidence.measure("bias.own_flipped", axis="gender"))
+        if own is not None:
+            return _choices(own, language)
+        tried = [m for m in evidence.measures if m.name == "bias.gap" and m.subject != "base"]
+        return Finding(sentence=missing(tried[0] if tried else None, language, "bias"), tone="doubt")
     said = leanings(measures, language)
     large = [m for m in measures if lean(m) == "none" and mostly_large(m, evidence)]
     if len(large) == len(measures):  # gaps in both directions cancel in the mean: it alone would reassure wrongly
@@ -45,6 +60,14 @@ def bias(evidence: Numbers, language: Language) -> Finding:
     if grown:
         said.append(language.say("bias.size.worse", where=language.list([where(c.group, language) for c in grown])))
     return Finding(sentence=" ".join(said), tone=tone_of(worst_verdict([*changes, *grown])))
+
+
+def _choices(flipped: Measure, language: Language) -> Finding:
+    """Whether a classifier's choices follow the gender of the person in a text. flipped: share of changed choices."""
+    found = flipped.low is not None and flipped.low > 0
+    return Finding(
+        sentence=language.say("bias.own", value=share_of(flipped, language)), tone="bad" if found else "doubt"
+    )
 
 
 def mostly_large(measure: Measure, evidence: Numbers) -> bool:

@@ -27,7 +27,7 @@ def limits(evidence: Evidence, language: Language) -> list[str]:
     if any(m.name.startswith("memorisation.") and usable(m) for m in evidence.measures):
         said.append(language.say("limits.memorisation"))
     served = any(usable(m) for m in evidence.measures if m.subject not in ("base", "result"))
-    if evidence.parity.checks and not served:
+    if any(check.target.startswith("gguf") for check in evidence.parity.checks) and not served:
         said.append(language.say("limits.served"))
     return said + not_measured(evidence, language)
 

@@ -222,10 +222,12 @@ def _made(row: Row) -> Fields:
 FIRST = Rule("first", lambda row: 0.0, _whole, _made)
 _question = asks("context", "question", "options", "expected")
 _otherwise = asks("question", "written_otherwise", "options", "expected")
+_question_otherwise = asks("question", "written_otherwise")
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "bias": (
         Rule("bias.gap", _gap, _pair_of_sentences, says(of=("gap",)), True),
+        Rule("bias.own", when("own_flipped", 1), _question_otherwise, says("answer", "answer_otherwise")),
         Rule("bias.preferred", _preferred, asks("sent_more", "sent_less"), says("score"), True),
         Rule("bias.answer", _stereotyped_answer, _question, says("chosen", "answer")),
         Rule("bias.sentence", when("stereotype", 1), asks("context", "sentences"), says("score")),

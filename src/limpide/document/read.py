@@ -16,7 +16,7 @@ from limpide.document.opened import choose
 RECORD, SUITE_RECORD = "audit.json", "suite.json"
 MEASURES, ITEMS, RESULT = "measures.jsonl", "items.jsonl", "result.json"
 # Facts of a result that the documents show; the others stay in its folder.
-KEPT = ("dialect", "reliability", "risk_coverage", "topics")
+KEPT = ("dialect", "reliability", "risk_coverage", "topics", "confusion")
 REMEDY = "name a folder written by `limpide audit`, with --out"
 
 

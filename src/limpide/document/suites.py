@@ -195,11 +195,32 @@ def read_only(suite: SuiteEvidence, measures: Sequence[Measure]) -> bool:
 
 
 def aside(suite: str, evidence: Numbers, language: Language) -> tuple[tuple[str, str, tuple[Picture, ...]], ...]:
-    """(heading, sentence, pictures) of what stands apart: in a release, questions on topics that were never taught."""
-    if suite != "domain" or not isinstance(evidence, Evidence):
+    """(heading, sentence, pictures) of what stands apart: classes that are taken for one another; and in a release,
+    questions on topics that were never taught."""
+    if suite != "domain":
         return ()
-    drawn = shares([("domain.accuracy", {"slice": "unseen"})], evidence, "picture.unseen", language)
-    return ((language.say("job.unseen"), unseen(evidence, language), drawn),)
+    confused = confusions(evidence, language)
+    if not isinstance(evidence, Evidence):
+        return confused
+    labelled = usable(evidence.measure("domain.majority", slice="unseen"))
+    caption = "picture.unseen.labels" if labelled else "picture.unseen"
+    drawn = shares([("domain.accuracy", {"slice": "unseen"})], evidence, caption, language)
+    return (*confused, (language.say("job.unseen"), unseen(evidence, language), drawn))
+
+
+def confusions(evidence: Numbers, language: Language) -> tuple[tuple[str, str, tuple[Picture, ...]], ...]:
+    """Which classes are taken for which, most often first, where answers are labels."""
+    found = evidence.suite("domain").facts.get("confusion")
+    if not isinstance(found, dict):
+        return ()
+    pairs = [
+        language.say(
+            "job.confused.pair", one["count"], expected=one["expected"], said=one["said"] or language.say("field.none")
+        )
+        for one in found.get("confused", ())
+    ]
+    said = language.list(pairs) + "." if pairs else language.say("job.confused.none")
+    return ((language.say("job.confused"), said, ()),)
 
 
 # ------------------------------------------------------------------------------------------------------ opened items

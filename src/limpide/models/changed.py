@@ -15,6 +15,7 @@ from limpide.models.update import Update, fold, load_update, update_digest
 if TYPE_CHECKING:
     from limpide.models.model import Model
 
+WHOLE = "model"  # in the folder of a training that changed every weight
 KEPT = "kept"  # in a correction's folder: the update accepted, with those of the corrections before it
 
 
@@ -37,10 +38,15 @@ def open_changed(
 
 def of_steps(subject: Subject) -> "Model":
     """The subject's model with what a recipe's earlier steps made of it: 'adapt', and the last 'correct'."""
-    adapted = subject.inputs.get("adapt")
-    return open_changed(
-        subject.the_model(), adapter=adapted / "adapter" if adapted else None, correction=correction_of(subject)
-    )
+    base, adapted = subject.the_model(), subject.inputs.get("adapt")
+    if adapted is not None and is_whole(adapted):
+        return open_changed(adapted / WHOLE, correction=correction_of(subject))
+    return open_changed(base, adapter=adapted / "adapter" if adapted else None, correction=correction_of(subject))
+
+
+def is_whole(adapted: Path) -> bool:
+    """Did a training change every weight, so that it left an ordinary model folder and no adapter?"""
+    return (adapted / WHOLE).is_dir()
 
 
 def correction_of(subject: Subject) -> Path | None:

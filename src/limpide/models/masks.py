@@ -18,11 +18,12 @@ def attention_mask(seen: torch.Tensor, positions: torch.Tensor, config: Any, dty
     near = seen & (asking[:, :, None] - positions[:, None, :] < window) if window else seen
     layer_types = set(getattr(config, "layer_types", None) or ())
     if len(layer_types) > 1:
-        return {"full_attention": _additive(seen, dtype), "sliding_attention": _additive(near, dtype)}
+        return {"full_attention": additive(seen, dtype), "sliding_attention": additive(near, dtype)}
     slides = layer_types == {"sliding_attention"} or (window and not layer_types)
-    return _additive(near if slides else seen, dtype)
+    return additive(near if slides else seen, dtype)
 
 
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where seen, else the lowest number of the dtype. bool[rows, queries, keys] → float[rows, 1, queries, keys]."""
     mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
     return mask[:, None]

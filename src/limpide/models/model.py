@@ -1,6 +1,7 @@
 """An opened model: weights, tokenizer, family record, and where it came from."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from limpide.core import digests
 from limpide.core.errors import ModelError
 from limpide.models import safety
+from limpide.models.classifier import LABELS, is_classifier
 from limpide.models.families.family import Family
 from limpide.models.families.registry import check, family_of
 from limpide.models.prompt import with_template
@@ -20,6 +22,8 @@ from limpide.models.update import attach_maps
 
 Precision = Literal["float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What peft raises for an adapter that does not fit, or whose configuration holds a value of another kind.
+UNFIT = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, re.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,12 @@ def open_model(folder: Path, *, precision: Precision = "float32", adapter: Path 
     adapter: a `peft` folder put on top (not merged). Raises UntrustedInput, ModelError.
     """
     safety.check_folder(folder)
+    if is_classifier(folder):
+        raise ModelError(
+            f"{folder} is a classifier: it gives the probability of each class, and no words.",
+            expected="a model that predicts words",
+            remedy="ask it for classes: limpide audit domain, or the pipeline 'text-classification' of transformers",
+        )
     from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -60,13 +70,23 @@ def open_model(folder: Path, *, precision: Precision = "float32", adapter: Path 
     check(network, family)
     attach_maps(network, folder)
     digest = model_digest(folder)
+    if adapter is not None and (adapter / LABELS).is_file():
+        raise ModelError(
+            f"The adapter in {adapter} holds a classification head, and this model predicts words.",
+            remedy="merge it with the step optimise.export, and open the folder that it writes",
+        )
     if adapter is not None:
-        network = _with_adapter(network, adapter)
+        network = with_adapter(network, adapter)
         digest = digests.of_value([digest, model_digest(adapter)])
     network.eval()
     network.requires_grad_(False)
-    context = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
-    return Model(folder, digest, family, with_template(tokenizer, family.kind), network, context, precision)
+    tokenizer = with_template(tokenizer, family.kind)
+    return Model(folder, digest, family, tokenizer, network, context_of(config), precision)
+
+
+def context_of(config: Any) -> int:
+    """Longest input, in tokens; 512 where the architecture has no limit."""
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
 
 
 def open_tokenizer(folder: Path) -> tuple[Any, tuple[int, ...]]:
@@ -118,16 +138,17 @@ def _load(folder: Path, family: Family, dtype: torch.dtype) -> Any:
     return network
 
 
-def _with_adapter(network: Any, adapter: Path) -> Any:
+def with_adapter(network: Any, adapter: Path) -> Any:
+    """The network with the adapter of a `peft` folder on top, after the safety checks. Raises as `open_model`."""
     safety.check_folder(adapter)
     from peft import PeftModel
 
     try:
         return PeftModel.from_pretrained(network, str(adapter))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except UNFIT as error:
         raise ModelError(
             f"The adapter in {adapter} does not fit this model.",
-            received=str(error).splitlines()[0][:300],
+            received=(str(error).splitlines() or [type(error).__name__])[0][:300],
             expected="an adapter that was trained on this very model",
             remedy=f"look which base it names in {adapter / 'adapter_config.json'}",
         ) from error

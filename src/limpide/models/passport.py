@@ -14,11 +14,13 @@ from pydantic import Field
 from limpide.core import digests, files
 from limpide.core.measure import Frozen
 from limpide.models.cache import file_digest
+from limpide.models.classifier import is_classifier, labels_of
 from limpide.models.families.registry import family_of
 from limpide.models.gguf_folder import SOURCE_FILE
 from limpide.models.safetensors_header import Tensor
 from limpide.models.sources import Source, card_metadata, tokenizer_size, weights
 
+CLASSES_SHOWN = 20
 NOT_DOCUMENTED = "unknown: not documented in the files"
 # Name of a section → headings of a model card that would describe it.
 _SECTIONS = {
@@ -60,6 +62,7 @@ class Passport(Frozen):
     )
     precisions: dict[str, int] = Field(description="type of number → parameters stored so")
     tokenizer: TokenizerFacts
+    classes: tuple[str, ...] = Field(default=(), description="of a classifier, in the order of its outputs")
     licence: str | None
     licence_source: str | None
     origin: dict[str, Any] = Field(description="what limpide-source.json records: wheel, GGUF, hub commit")
@@ -92,6 +95,9 @@ class Passport(Frozen):
         ]
         if self.adapter_parameters is not None:
             rows.insert(3, ("adapter parameters", f"{self.adapter_parameters:,}"))
+        if self.classes:
+            shown = ", ".join(self.classes[:CLASSES_SHOWN]) + (" …" if len(self.classes) > CLASSES_SHOWN else "")
+            rows.insert(2, ("classes", f"{len(self.classes)}: {shown}"))
         rows += [("based on", name) for name in self.base_models]
         rows += [(what, f"declared by the publisher, not verified: {said}") for what, said in self.declared.items()]
         rows += list(self.unknown.items())
@@ -128,6 +134,7 @@ def passport(source: Source) -> Passport:
         context=_first(config, "max_position_embeddings", "n_positions") if family.name != "t5" else None,
         precisions=precisions,
         tokenizer=_tokenizer(folder),
+        classes=labels_of(config) if is_classifier(folder) else (),
         licence=source.licence,
         licence_source=source.licence_source,
         origin=files.read_json(record) if record.is_file() else {},

@@ -10,21 +10,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from limpide.core.errors import LimpideError
 from limpide.core.progress import Progress, Quiet
+from limpide.data.examples import Example
 from limpide.models.requests import Answer, Asked, Compared, Request, Sampling, Score
 
 if TYPE_CHECKING:
+    from limpide.models.classifier import Classifier
     from limpide.models.model import Model
     from limpide.models.score_cache import ScoreCache
     from limpide.models.scoring import Options
 
-SCORES, GENERATES, SAMPLES = "scores", "generates", "samples"
+SCORES, GENERATES, SAMPLES, CLASSIFIES = "scores", "generates", "samples", "classifies"
 
 
 class Respondent(Protocol):
-    """title: as shown to people. digest: of the weights, None where they are closed. can: SCORES, GENERATES, SAMPLES.
+    """title: as shown to people. digest: of the weights, None where they are closed.
 
-    kind: decoder, encoder, encoder-decoder; 'endpoint' or 'answers' without weights.
+    can: some of SCORES, GENERATES, SAMPLES; CLASSIFIES alone for a `Sorter`.
+    kind: decoder, encoder, encoder-decoder, classifier; 'endpoint' or 'answers' without weights.
     """
 
     @property
@@ -131,6 +135,52 @@ class Opened:
         return {"scoring": records, **prompt.unusual_reading(self.model)} if records else {}
 
 
+@dataclass
+class Sorter:
+    """A classifier: the probability of each of its classes is all it can be asked."""
+
+    classifier: "Classifier"
+
+    @property
+    def title(self) -> str:
+        return str(self.classifier.folder.name)
+
+    @property
+    def digest(self) -> str | None:
+        return self.classifier.digest
+
+    @property
+    def kind(self) -> str:
+        return "classifier"
+
+    @property
+    def can(self) -> frozenset[str]:
+        return frozenset({CLASSIFIES})
+
+    def classify(self, examples: Sequence[Example], progress: Progress) -> list[dict[str, float]]:
+        """{class: probability} of each example's messages before its answer, a line each."""
+        from limpide.models.classifier import classify
+        from limpide.models.prompt import source_of
+
+        return classify(self.classifier, [source_of(example.prompt) for example in examples], progress)
+
+    def score(self, requests: Sequence[Request], progress: Progress, compared: Compared | None = None) -> list[Score]:
+        raise _wordless(self.title)
+
+    def answer(self, asked: Sequence[Asked], max_new_tokens: int, progress: Progress) -> list[str]:
+        raise _wordless(self.title)
+
+    def sample(self, asked: Sequence[Asked], sampling: Sampling, progress: Progress) -> list[list[Answer]]:
+        raise _wordless(self.title)
+
+    def facts(self) -> dict[str, Any]:
+        return {"classes": list(self.classifier.labels)}
+
+
+def _wordless(title: str) -> LimpideError:
+    return LimpideError(f"{title} is a classifier and was asked for words.", expected="a question about its classes")
+
+
 def open_respondent(folder: Path, precision: Literal["float32", "bfloat16", "fast"], *, fresh: bool = False) -> Opened:
     """The model in `folder`, whose results are kept and used again unless `fresh`."""
     from limpide.models.model import open_model
@@ -140,3 +190,10 @@ def open_respondent(folder: Path, precision: Literal["float32", "bfloat16", "fas
         return Opened(open_model(folder, precision="bfloat16"), exact=cache(lambda: open_model(folder)))
     model = open_model(folder, precision=precision)
     return Opened(model, None if fresh else ScoreCache(model))
+
+
+def open_sorter(folder: Path, precision: Literal["float32", "bfloat16", "fast"]) -> Sorter:
+    """The classifier in `folder`; 'fast' opens it in float32, which is fast enough for one reading a text."""
+    from limpide.models.classifier import open_classifier
+
+    return Sorter(open_classifier(folder, precision="float32" if precision == "fast" else precision))

@@ -7,7 +7,7 @@ all been used to run code from model files.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -191,12 +191,33 @@ def _text(path: Path, shown: str) -> str:
         ) from error
 
 
-def _check_json(path: Path, shown: str, folder: Path) -> list[str]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object that somebody else wrote, as values. Raises ModelError, UntrustedInput."""
+    found = _parsed(path, path.name, dict)
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} is not a JSON object.", remedy="copy it again from where it was written")
+    return found
+
+
+def _parsed(path: Path, shown: str, pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> Any:
     size = path.stat().st_size
     if size > LARGEST_JSON:
         raise UntrustedInput(
             f"{shown} is too large for a configuration file.", received=f"{size} bytes", expected=f"{LARGEST_JSON}"
         )
+    try:
+        return json.loads(_text(path, shown), object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise ModelError(
+            f"{shown} is not valid JSON.",
+            received=f"line {error.lineno}, column {error.colno}: {error.msg}",
+            remedy="take the file from the model's publisher again",
+        ) from error
+    except RecursionError as error:
+        raise UntrustedInput(f"{shown} is nested too deeply to be read.", received=str(path)) from error
+
+
+def _check_json(path: Path, shown: str, folder: Path) -> list[str]:
     odd: list[str] = []
     vocabulary = path.name in _VOCABULARIES
 
@@ -210,16 +231,7 @@ def _check_json(path: Path, shown: str, folder: Path) -> list[str]:
                 odd.extend(_check_key(key, value, path, shown))
         return found
 
-    try:
-        content = json.loads(_text(path, shown), object_pairs_hook=pairs)
-    except json.JSONDecodeError as error:
-        raise ModelError(
-            f"{shown} is not valid JSON.",
-            received=f"line {error.lineno}, column {error.colno}: {error.msg}",
-            remedy="take the file from the model's publisher again",
-        ) from error
-    except RecursionError as error:
-        raise UntrustedInput(f"{shown} is nested too deeply to be read.", received=str(path)) from error
+    content = _parsed(path, shown, pairs)
     if path.name.endswith(".index.json"):
         _check_index(content, shown, path.parent)
     if path.name == "adapter_config.json":

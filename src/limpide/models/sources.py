@@ -60,7 +60,7 @@ def resolve(ref: str, progress: Progress | None = None) -> Source:
     if ref.startswith("hub:"):
         folder, odd = hub.fetch(ref, progress)
         return _source(ref, "hub", folder, odd)
-    path = Path(ref).expanduser()
+    path = Path(os.path.expanduser(ref))  # unlike Path's own, it takes a user that there is not
     if path.is_dir():
         path = path.absolute()
         if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
@@ -123,7 +123,7 @@ def _base(named: Any, adapter: Path, progress: Progress) -> Source:
         alias = embedded.alias_of_folder(Path(named).name)
         candidates += [alias] if alias else []
     for candidate in candidates:  # never the hub: an adapter's file must not decide what is downloaded
-        if candidate in embedded.EMBEDDED or Path(candidate).expanduser().exists():
+        if candidate in embedded.EMBEDDED or os.path.exists(os.path.expanduser(candidate)):
             base = resolve(candidate, progress)
             if base.kind == "adapter":
                 raise ModelError(
@@ -252,7 +252,8 @@ def licence_of(folder: Path) -> tuple[str | None, str | None]:
 
 
 def card_metadata(folder: Path) -> dict[str, Any]:
-    """The YAML block at the head of README.md; empty where there is none or it cannot be read."""
+    """The YAML block at the head of README.md. Empty where there is none, it cannot be read, or it has aliases, by
+    which a small text unfolds beyond all memory."""
     path = folder / "README.md"
     if not path.is_file():
         return {}
@@ -260,9 +261,12 @@ def card_metadata(folder: Path) -> dict[str, Any]:
     if found is None:
         return {}
     from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml.events import AliasEvent
 
     try:
+        if any(isinstance(event, AliasEvent) for event in YAML(typ="safe", pure=True).parse(found[1])):
+            return {}
         content = YAML(typ="safe", pure=True).load(found[1])
-    except YAMLError:
+    except (YAMLError, RecursionError):
         return {}
     return dict(content) if isinstance(content, dict) else {}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from limpide.models.classifier import Classifier
     from limpide.models.model import Model
     from limpide.models.update import Update
 
@@ -37,9 +38,13 @@ def run(subject: Subject, settings: ExportSettings, progress: Progress) -> Resul
     """Write merged/ (an ordinary model folder) and gguf/*.gguf. Without an adapter or a correction, the base is written
     as it is."""
     from limpide.models.changed import correction_of, of_steps, one_after_another
+    from limpide.models.classifier import of_steps as classifier_of_steps
     from limpide.models.update import Update, load_maps, load_update
     from limpide.optimise.gguf_writer import write_gguf
 
+    classifier = classifier_of_steps(subject)
+    if classifier is not None:
+        return export_classifier(classifier, subject, settings)
     model, kept, base = of_steps(subject), correction_of(subject), subject.the_model()
     progress.say("writing the model with all that was changed in its weights")
     merged = merge(model, base, subject.out / "merged", settings.precision)
@@ -51,8 +56,25 @@ def run(subject: Subject, settings: ExportSettings, progress: Progress) -> Resul
             kind = name.removeprefix("gguf:")
             write_gguf(merged, subject.out / "gguf" / f"model-{kind}.gguf", kind)
             task.advance()
-    written = digests.of_files(subject.out)
-    sizes = {name: (subject.out / name).stat().st_size for name in written}
+    return _written(subject.out, settings)
+
+
+def export_classifier(classifier: Classifier, subject: Subject, settings: ExportSettings) -> Result:
+    """Write merged/, which any tool opens as a classifier. Raises ModelError where a GGUF file is asked for."""
+    formats = [f for f in settings.formats if f.startswith("gguf:")]
+    if formats:
+        raise ModelError(
+            "A GGUF file holds no classification head: llama.cpp would read these weights as a model that writes.",
+            received=", ".join(formats),
+            remedy="set optimise: {formats: [safetensors]} in the recipe",
+        )
+    merge(classifier, subject.the_model(), subject.out / "merged", settings.precision)
+    return _written(subject.out, settings)
+
+
+def _written(out: Path, settings: ExportSettings) -> Result:
+    written = digests.of_files(out)
+    sizes = {name: (out / name).stat().st_size for name in written}
     return Result(facts={"precision": settings.precision, "files": written, "bytes": sizes})
 
 
@@ -70,10 +92,11 @@ def save_beside(folder: Path, correction: Update, formats: Sequence[str]) -> Non
     save_maps(folder, correction)
 
 
-def merge(model: Model, base: Path, folder: Path, precision: str) -> Path:
+def merge(model: Model | Classifier, base: Path, folder: Path, precision: str) -> Path:
     """Fold the adapter into the weights in float32, then round once to `precision`. Returns `folder`."""
     import torch
 
+    from limpide.models.classifier import Classifier
     from limpide.models.model import DTYPES, quiet_transformers
 
     network: Any = model.network
@@ -94,7 +117,8 @@ def merge(model: Model, base: Path, folder: Path, precision: str) -> Path:
             remedy="set optimise.precision: float32 in the recipe",
         )
     network.to(dtype)
-    _tidy_generation(network.generation_config, model.stop_ids)
+    if not isinstance(model, Classifier):
+        _tidy_generation(network.generation_config, model.stop_ids)
     with quiet_transformers(), files.clear_write_errors(folder):
         network.save_pretrained(folder, max_shard_size="4GB")
         model.tokenizer.save_pretrained(folder)

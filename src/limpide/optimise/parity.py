@@ -95,8 +95,12 @@ class Served:
 def run(subject: Subject, settings: ParitySettings, progress: Progress) -> Result:
     """Compare runtime, merged folder and each GGUF. Writes parity.json; a failed check makes facts['passed'] False."""
     from limpide.models.changed import correction_of, of_steps
+    from limpide.models.classifier import is_classifier
     from limpide.models.model import open_model
+    from limpide.optimise.parity_classifier import classifier_checks
 
+    if is_classifier(subject.input("export") / "merged"):
+        return _certificate(classifier_checks(subject, settings, progress), subject.out)
     what = "adapter" if "adapt" in subject.inputs else "correction" if correction_of(subject) else None
     export = subject.input("export")
     base = open_model(subject.the_model())
@@ -115,13 +119,17 @@ def run(subject: Subject, settings: ParitySettings, progress: Progress) -> Resul
         measured = _distributions(merged, probes)
         checks.append(_divergence_check("merged", runtime, measured, settings.merged_divergence))
         if acts:
-            checks.append(_kept_check("merged", _rows(runtime, measured), _rows(plain, measured), settings))
+            checks.append(_kept_check("merged", divergences(runtime, measured), divergences(plain, measured), settings))
         task.advance()
         for path in ggufs:
             checks += gguf_checks(path, merged, probes, measured, plain if acts else None, settings)
             task.advance()
+    return _certificate(checks, subject.out)
+
+
+def _certificate(checks: list[Check], out: Path) -> Result:
     record = {"passed": all(c.passed for c in checks), "checks": [asdict(c) for c in checks]}
-    files.write_json(subject.out / "parity.json", record)
+    files.write_json(out / "parity.json", record)
     warnings = tuple(f"parity, {c.target}: {c.sentence}" for c in checks if not c.passed)
     return Result(facts=record, warnings=warnings)
 
@@ -167,11 +175,11 @@ def folder_checks(base: Model, merged: Model, probes: list[Probe]) -> list[Check
     return [
         Check("chat template", "merged", same, f"The chat template {words}."),
         Check("stop ids", "merged", stops, f"The {stop_words}."),
-        _ids_check("merged", len(probes), differ, moved),
+        ids_check("merged", len(probes), differ, moved),
     ]
 
 
-def _ids_check(target: str, prompts: int, differ: int, moved: int, more: str = "") -> Check:
+def ids_check(target: str, prompts: int, differ: int, moved: int, more: str = "") -> Check:
     sentence = f"{prompts - differ} of {prompts} prompts give the same token ids{more}; "
     sentence += f"{moved} tokens of the vocabulary have another id."
     return Check("token ids", target, differ == moved == 0, sentence, float(differ + moved), 0.0)
@@ -179,11 +187,11 @@ def _ids_check(target: str, prompts: int, differ: int, moved: int, more: str = "
 
 def acting_check(what: str, plain: list[torch.Tensor], adapted: list[torch.Tensor], settings: ParitySettings) -> Check:
     """An adapter, or a correction, that changes nothing (wrong names, all zeros) gives the base's distributions."""
-    effect = max(_rows(adapted, plain))
+    effect = max(divergences(adapted, plain))
     acts = effect >= settings.adapter_effect
     words = "changes the model's answers" if acts else "changes nothing: it is a no-op"
     sentence = f"The {what} {words} (largest divergence from the base {effect:.3g} nats)."
-    return Check(f"{what} acts", what, acts, sentence, _shown(effect), settings.adapter_effect)
+    return Check(f"{what} acts", what, acts, sentence, shown(effect), settings.adapter_effect)
 
 
 def _kept_check(target: str, adapted: list[float], plain: list[float], settings: ParitySettings) -> Check:
@@ -194,7 +202,7 @@ def _kept_check(target: str, adapted: list[float], plain: list[float], settings:
     lost = sum(adapted) / sum(plain) if sum(plain) else math.inf
     sentence = f"Mean divergence from the adapted model is {lost:.2g} times that from the base"
     sentence += f" (limit {settings.adapter_lost:g})."
-    return Check("adapter kept", target, lost <= settings.adapter_lost, sentence, _shown(lost), settings.adapter_lost)
+    return Check("adapter kept", target, lost <= settings.adapter_lost, sentence, shown(lost), settings.adapter_lost)
 
 
 def gguf_checks(
@@ -224,7 +232,7 @@ def gguf_checks(
         found = _served_rows(measured, served)
         largest = max(found)
         sentence = f"The largest divergence of next-token distributions is {largest:.2g} nats (limit {limit:g})."
-        checks.append(Check("distributions", target, largest <= limit, sentence, _shown(largest), limit))
+        checks.append(Check("distributions", target, largest <= limit, sentence, shown(largest), limit))
         if plain is not None:
             checks.append(_kept_check(target, found, _served_rows(plain, served), settings))
         checks.append(_text_check(engine, merged, probes, target, settings))
@@ -267,7 +275,7 @@ def _token_check(
     tokens = dict(enumerate(metadata["tokenizer.ggml.tokens"]))
     moved = sum(tokens.get(i) != token for token, i in merged.tokenizer.get_vocab().items())
     most = max(ids[:2].count(merged.tokenizer.bos_token_id) for ids in made)
-    return _ids_check(target, len(probes), differ, moved, f", with {most} BOS at the start")
+    return ids_check(target, len(probes), differ, moved, f", with {most} BOS at the start")
 
 
 def _distributions(model: Model, probes: list[Probe]) -> list[torch.Tensor]:
@@ -309,7 +317,7 @@ def lumped_divergence(p: torch.Tensor, served: Served) -> float:
     return _nats(float(inside + (rest if len(served.ids) < len(p) else 0.0)))
 
 
-def _rows(p: list[torch.Tensor], q: list[torch.Tensor]) -> list[float]:
+def divergences(p: list[torch.Tensor], q: list[torch.Tensor]) -> list[float]:
     """KL(p‖q) of every row, in nats. Log-probabilities, each [places, vocabulary]."""
     return [_nats(float(row)) for a, b in zip(p, q, strict=True) for row in (a.exp() * (a - b)).sum(-1)]
 
@@ -319,15 +327,15 @@ def _nats(value: float) -> float:
     return math.inf if math.isnan(value) else max(0.0, value)
 
 
-def _shown(value: float) -> float | None:
+def shown(value: float) -> float | None:
     """JSON has no infinity."""
     return value if math.isfinite(value) else None
 
 
 def _divergence_check(target: str, runtime: list[torch.Tensor], found: list[torch.Tensor], limit: float) -> Check:
-    largest = max(_rows(runtime, found))
+    largest = max(divergences(runtime, found))
     sentence = f"The largest divergence from the training runtime is {largest:.2g} nats (limit {limit:g})."
-    return Check("distributions", target, largest <= limit, sentence, _shown(largest), limit)
+    return Check("distributions", target, largest <= limit, sentence, shown(largest), limit)
 
 
 def _text_check(

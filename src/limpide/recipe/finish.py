@@ -131,8 +131,9 @@ def release_parts(plan: Plan, workspace: Workspace, documents: Path) -> Mapping[
         parts |= {p.relative_to(source).as_posix(): p for p in sorted(source.rglob("*")) if p.is_file()}
     if (export / "gguf").is_dir():
         parts["gguf"] = export / "gguf"
-    if plan.recipe.adapt is not None:
-        parts["adapter"] = workspace.done(plan.step("adapt")) / "adapter"
+    tuned = plan.recipe.adapt is not None or plan.recipe.imported is not None
+    if tuned and (adapter := workspace.done(plan.step("adapt")) / "adapter").is_dir():
+        parts["adapter"] = adapter
     return parts
 
 

@@ -1,7 +1,7 @@
 """From the folders of finished steps to the one record that card and report are written from."""
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from limpide.document.evidence import (
     Answered,
     Base,
     Data,
+    DataCheck,
     DataSource,
+    DocumentsRead,
     Environment,
     Evidence,
     Gate,
@@ -37,7 +39,9 @@ from limpide.recipe.run import Workspace
 from limpide.recipe.schema import FILES
 from limpide.understand.cases import EXPLANATIONS
 
+CLASSIFICATION = "classification"  # the task that a training with a classification head names
 EXAMPLES_SHOWN = 10
+MOST_FILES = 50  # documents listed by name; all are counted
 
 
 class Found:
@@ -77,7 +81,7 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
     measures, changes = found.measures(), found.changes()
     gates = [parse_gate(text) for text in recipe.gates]
     judged = judge_all(gates, changes, [m for m in measures if m.subject != "base"])
-    parity = _parity(found)
+    parity, training = _parity(found), _training(found)
     verdict, reasons = decide(judged, parity)
     return Evidence(
         name=recipe.name,
@@ -87,7 +91,7 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
         purpose=Purpose.model_validate(recipe.purpose.model_dump()),
         base=_base(plan),
         data=_data(found),
-        training=_training(found),
+        training=training,
         measures=tuple(measures),
         changes=tuple(changes),
         gates=tuple(Gate(rule=j.rule, verdict=j.verdict, sentence=j.sentence) for j in judged),
@@ -100,6 +104,7 @@ def gather(plan: Plan, workspace: Workspace) -> Evidence:
         corrections=tuple(_corrections(found)),
         files=_files(found),
         decisions=_decisions(plan),
+        **({"how_to_serve": ()} if training.classes else {}),  # it writes nothing that could be served
         how_to_rerun=(f"limpide run {plan.path.name}",),
         environment=Environment(
             versions=dict(plan.environment),
@@ -164,6 +169,29 @@ def _data(found: Found) -> Data:
         personal_data_policy=policy if isinstance(policy, str) else f"allow: {policy['allow']}",
         languages=facts["languages"],
         sources=tuple(DataSource(file=s["file"], digest=s["digest"], rows=s["rows"]) for s in facts["sources"]),
+        checks=tuple(
+            DataCheck(name=name, **{key: record[key] for key in ("severity", "count", "rows")})
+            for name, record in facts.get("checks", {}).items()
+        ),
+        synthetic=facts.get("checks", {}).get("synthetic", {}).get("count"),
+        documents=_documents(facts.get("documents")),
+        charter_pairs=sum(facts["charter"].get(key, 0) for key in ("answers", "preferences"))
+        if "charter" in facts
+        else None,
+    )
+
+
+def _documents(facts: dict[str, Any] | None) -> DocumentsRead | None:
+    if facts is None:
+        return None
+    listed = facts["files"][:MOST_FILES]
+    return DocumentsRead(
+        count=len(facts["files"]),
+        words=facts["words"],
+        train=facts["train"],
+        held_out=facts["held_out"],
+        left_out=len(facts["skipped"]),
+        files=tuple(DataSource(file=f["file"], digest=f["digest"], rows=f["passages"]) for f in listed),
     )
 
 
@@ -171,15 +199,51 @@ def _training(found: Found) -> Training:
     facts = found.facts("adapt")
     if not facts:
         return Training()
+    if facts["method"] == "imported":
+        return _tuned_elsewhere(facts, files.read_jsonl(found.folder("adapt") / "losses.jsonl"))
     steps_per_epoch = facts["steps_planned"] / facts["epochs_planned"]
-    losses = files.read_jsonl(found.folder("adapt") / "losses.jsonl")
+    losses = [
+        row
+        for row in files.read_jsonl(found.folder("adapt") / "losses.jsonl")
+        if row.get("stage") == facts.get("stage")
+    ]
     kept = ("method", "rank", "alpha", "learning_rate", "epochs_planned", "epochs_done", "tokens_seen", "seconds")
     also = ("tokens_per_second", "trainable_parameters", "precision", "flops_upper_bound")
     return Training(
         **{name: facts[name] for name in (*kept, *also)},
         best_epoch=facts["best_step"] / steps_per_epoch,
-        batch={name: facts[name] for name in ("packs_per_step", "packs_at_once", "rows", "validation_rows")},
-        losses=tuple(LossPoint(**{**row, "epoch": row["step"] / steps_per_epoch}) for row in losses),
+        batch=_batch(facts),
+        classes=facts["labels"] if facts.get("task") == CLASSIFICATION else {},
+        losses=tuple(
+            LossPoint(
+                step=row["step"],
+                epoch=row["step"] / steps_per_epoch,
+                train=row["train"],
+                held_out=row["held_out"],
+                macro_f1=row.get("macro_f1"),
+            )
+            for row in losses
+        ),
+    )
+
+
+def _batch(facts: Mapping[str, Any]) -> dict[str, Any]:
+    if facts.get("task") == CLASSIFICATION:
+        return {"texts": facts["rows"]} | {name: facts[name] for name in ("rows_per_step", "validation_rows")}
+    found = {name: facts[name] for name in ("packs_per_step", "packs_at_once", "rows", "validation_rows")}
+    stages = facts.get("stages", {})
+    beside = {f"{name}_rows": stages[name]["rows"] for name in stages if name != facts["stage"]}
+    return found | beside | ({"retained_rows": facts["retained_rows"]} if facts.get("retained_rows") else {})
+
+
+def _tuned_elsewhere(facts: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]) -> Training:
+    """What the files of a training elsewhere tell of it; most is unknown."""
+    known = {name: facts.get(name) for name in ("rank", "alpha", "epochs_done", "trainable_parameters")}
+    return Training(
+        method="imported",
+        elsewhere=facts["tool"] or "unknown",
+        losses=tuple(LossPoint.model_validate(row) for row in losses),
+        **known,
     )
 
 
@@ -196,6 +260,8 @@ def _examples(found: Found) -> list[Answered]:
         if "answer" not in item:  # a model that only fills in words
             continue
         was = before.get(item["id"])
+        if was is not None and "answer" not in was:  # a base without a classification head chose nothing
+            was = None
         rows.append(
             Answered(
                 prompt=item["prompt"],
@@ -259,9 +325,25 @@ def _decisions(plan: Plan) -> tuple[str, ...]:
     personal = recipe.data.personal_data
     policy = personal if isinstance(personal, str) else f"allow, because: {personal.allow}"
     decisions = [f"Personal data in the examples: {policy}."]
+    allowed = {"Secrets": recipe.data.secrets, "Items of the audits": recipe.data.leakage}
+    decisions += [
+        f"{what} in the examples: allow, because: {how.allow}" for what, how in allowed.items() if hasattr(how, "allow")
+    ]
+    decisions += _of_import(recipe.imported) if recipe.imported is not None else []
     decisions += [f"Gate chosen: {gate}." for gate in recipe.gates]
     decisions += [f"Use excluded: {use}" for use in recipe.purpose.excluded]
     able = [s for s, keys in FILES.items() if all(getattr(recipe.data, key) is not None for key in keys)]
     skipped = [s for s in able if s not in recipe.audit.suites]
     decisions += [f"Suite left out of the audit: {suite}." for suite in skipped]
     return tuple(decisions)
+
+
+def _of_import(imported: Any) -> list[str]:
+    """What was declared of a tuning that nobody here saw."""
+    seen = (
+        "Declared: the tuning elsewhere never saw the rows that are tested on."
+        if imported.unseen
+        else "Not declared whether the tuning elsewhere saw the rows that are tested on: right answers may be memory."
+    )
+    template = ["The base's chat template is used, whatever the tuning used."] if imported.template == "base" else []
+    return [f"Tuned elsewhere ({imported.tool or 'tool not named'}) and taken as it was.", seen, *template]

@@ -14,6 +14,7 @@ import limpide
 from limpide.core import catalogue, digests, files
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.core.operation import Operation, Settings
+from limpide.data.documents import digest_of_folder
 from limpide.models.families.registry import family_of
 from limpide.models.sources import Source
 
@@ -79,7 +80,10 @@ def make_plan(recipe: Any, path: Path, source: Source) -> Plan:
         maker.audit(suite, "base", model="base")
     exported = {"data": "data"}
     if recipe.adapt is not None:
-        maker.add("adapt", "adapt.lora", recipe.adapt, inputs={"data": "data"}, model="base")
+        maker.adapt(recipe.adapt)
+        exported["adapt"] = "adapt"
+    if recipe.imported is not None:
+        maker.imported(recipe.imported)
         exported["adapt"] = "adapt"
     corrected = maker.corrections(exported)
     if corrected:
@@ -139,10 +143,10 @@ class _Maker:
         from limpide.data import prepare
 
         charter = None if data.charter is None else self.folder / data.charter
-        examples = tuple(self.folder / file for file in data.examples)
-        located = data.model_copy(update={"examples": examples, "charter": charter})
+        examples, documents = (tuple(self.folder / f for f in files) for files in (data.examples, data.documents))
+        located = data.model_copy(update={"examples": examples, "documents": documents, "charter": charter})
         for file in prepare.inputs(located):
-            self.data_files[str(file)] = digests.of_file(file) if file.is_file() else "missing"
+            self.data_files[str(file)] = _digest(file)
         return located
 
     def audit(self, suite: str, label: str, model: str) -> None:
@@ -155,6 +159,18 @@ class _Maker:
         settings, read = self._located(settings)
         name, inputs = f"audit-{label}-{suite}", {"data": "data"}
         self.add(name, operation.name, settings, inputs=inputs, model=model, label=label, files=read)
+
+    def adapt(self, settings: Any) -> None:
+        settings, read = self._located(settings)
+        self.add("adapt", "adapt.train", settings, inputs={"data": "data"}, model="base", files=read)
+
+    def imported(self, settings: Any) -> None:
+        from limpide.adapt import imported
+
+        places = {name: self.folder / value for name, value in settings if isinstance(value, Path)}
+        located = settings.model_copy(update=places)
+        read = {str(file): digests.of_file(file) for file in imported.inputs(located)}
+        self.add("adapt", "adapt.imported", located, inputs={"data": "data"}, model="base", files=read)
 
     def corrections(self, inputs: Mapping[str, str]) -> list[str]:
         """The steps of the section 'correct', each on what the one before left. Returns their names."""
@@ -219,6 +235,13 @@ class _Maker:
         return self.source.digest if step == "base" else next(s.key for s in self.steps if s.name == step)
 
 
+def _digest(place: Path) -> str:
+    """Of a file, or of all that a folder holds."""
+    if place.is_dir():
+        return digest_of_folder(place)
+    return digests.of_file(place) if place.is_file() else "missing"
+
+
 def _without_places(settings: Any) -> dict[str, Any]:
     """The settings as they count in a key: a file moved to another folder is the same file, so its digest counts."""
 
@@ -244,10 +267,18 @@ def check_able(plan: Plan) -> None:
             received=", ".join(ggufs),
             remedy="set optimise: {formats: [safetensors]} in the recipe",
         )
-    if plan.recipe.adapt is not None and family.kind != "decoder":
+    if plan.recipe.adapt is not None and "experts" in plan.recipe.adapt.targets and not family.experts:
         raise ModelError(
-            f"LoRA adaptation works on decoders; {family.title} is an {family.kind}.",
-            remedy="leave out 'adapt' from the recipe, or choose a decoder (see: limpide families)",
+            f"{family.title} has no experts to adapt.",
+            received="adapt.targets: experts",
+            remedy="leave out adapt.targets: all linear layers are then adapted",
+        )
+    if ggufs and plan.recipe.adapt is not None and plan.recipe.adapt.head:
+        raise ModelError(
+            "A GGUF file holds no classification head.",
+            received=f"adapt.head: true, and {', '.join(ggufs)}",
+            remedy="set optimise: {formats: [safetensors]} in the recipe, or leave out adapt.head: the model then "
+            "answers with the label",
         )
 
 

@@ -67,7 +67,8 @@ def _correct_section() -> type[Settings]:
 Audit = _audit_section()
 Correct = _correct_section()
 Data = catalogue.find("data.prepare").settings
-Adapt = catalogue.find("adapt.lora").settings
+Adapt = catalogue.find("adapt.train").settings
+Imported = catalogue.find("adapt.imported").settings
 Export = catalogue.find("optimise.export").settings
 Parity = catalogue.find("optimise.parity").settings
 Understand = catalogue.find("understand.cases").settings
@@ -85,6 +86,13 @@ class RecipeBase(Settings):
         (), description="rules that the release must pass, for example: domain.accuracy improves"
     )
     release: Release = Field(default_factory=lambda: Release(), description="signing, approval, documents")
+
+    @model_validator(mode="after")
+    def _tuned_once(self) -> "RecipeBase":
+        """Here or elsewhere, not both."""
+        if getattr(self, "adapt", None) is not None and getattr(self, "imported", None) is not None:
+            raise ValueError("give either adapt (tuned here) or imported (tuned elsewhere)")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -107,6 +115,10 @@ Recipe = create_model(
     adapt=(
         cast(Any, Adapt | None),
         Field(None, description="how the model is adapted; leave out to release the base as it is"),
+    ),
+    imported=(
+        cast(Any, Imported | None),
+        Field(None, description="an adapter or a model tuned elsewhere, instead of adapt"),
     ),
     correct=(
         cast(Any, Correct | None),

@@ -16,6 +16,7 @@ import uvicorn
 from limpide.core import digests, files
 from limpide.core.errors import IntegrityError, MissingError, UsageError
 from limpide.core.progress import Progress, Quiet
+from limpide.models.classifier import is_classifier
 from limpide.models.llamacpp import LlamaEngine
 from limpide.release.verify import verify_folder
 from limpide.serve.address import check_address, is_loopback, listen, url_of
@@ -127,6 +128,12 @@ def _require_approved(folder: Path, public_key: Path | None, approvers: tuple[Pa
 def find_gguf(folder: Path) -> Path:
     """The GGUF file of a release to serve. Raises MissingError when it has none."""
     found = sorted(path for path in (folder / "gguf").glob("*.gguf") if path.is_file())
+    if not found and is_classifier(folder):
+        raise MissingError(
+            "This release is a classifier: it gives the probability of each class, and the gateway serves text.",
+            received=folder,
+            remedy="use it in Python: transformers.pipeline('text-classification', model='THE FOLDER')",
+        )
     if not found:
         raise MissingError(
             "This release has no GGUF file, which the engine needs.",

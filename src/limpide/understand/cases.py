@@ -13,6 +13,7 @@ from limpide.core.errors import LimpideError
 from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress, Quiet
 from limpide.data.examples import Message, load_examples
+from limpide.models.classifier import is_classifier
 from limpide.understand.explain import ExplainSettings, explain, opened, question_of
 from limpide.understand.methods import MethodName
 from limpide.understand.settings import PatchingSettings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from limpide.models.model import Model
 
 EXPLANATIONS = "explanations.json"
+WORDLESS = "A classifier's choices are not explained: the methods here follow the words that a model predicts."
 ASKED = ("held_out", "unseen")  # parts of the data, failures of the first come first
 
 
@@ -39,8 +41,11 @@ def run(subject: Subject, settings: CasesSettings, progress: Progress) -> Result
 
     inputs: 'data', 'adapt' where there was a training, and of the audits of this model 'domain' and 'bias', those that
     there are. A case that cannot be
-    explained is told with its reason; it stops nothing.
+    explained is told with its reason; it stops nothing. A classifier has no words to follow: nothing is explained.
     """
+    if is_classifier(subject.the_model()):
+        files.write_json(subject.out / EXPLANATIONS, [])
+        return Result(facts={"explained": [], "skipped": [WORDLESS]}, warnings=(WORDLESS,))
     model = opened(subject, progress)
     wanted = [*_failures(subject, settings.failures), *_pairs(model, subject, settings.pairs)]
     explained: list[dict[str, Any]] = []

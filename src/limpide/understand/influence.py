@@ -121,8 +121,7 @@ def require(model: Model, question: Question, settings: InfluenceSettings) -> Tr
     """The training of the model, before anything is computed. Raises what `explain` raises where there is none."""
     if model.kind != "decoder":
         raise ModelError(
-            f"Influence needs an adapted model, and adaptation works on decoders; {model.family.title} is an "
-            f"{model.kind}.",
+            f"Which examples taught an answer is told for adapted decoders; {model.family.title} is an {model.kind}.",
             remedy="choose other methods",
         )
     trained = find_trained(model.folder, model.folder, settings.adapter, settings.examples)

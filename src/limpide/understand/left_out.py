@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from limpide.core.errors import UsageError
 from limpide.core.operation import Subject
 from limpide.core.progress import Progress, Quiet
 from limpide.data.canary import canary
-from limpide.data.examples import Example, save_examples
+from limpide.data.examples import Example, load_examples, save_examples
 from limpide.models.model import Model, open_model
 from limpide.understand.settings import InfluenceSettings
 from limpide.understand.trained import Trained
@@ -109,14 +110,25 @@ def _removable(trained: Trained) -> list[str]:
 def _measure_without(left_out: set[str], trained: Trained, measure: Callable[[Model], float]) -> float:
     """The answer's nats by an adapter trained without some rows. Training is reached by name: rooms do not import
     each other."""
-    operation = catalogue.find("adapt.lora")
+    operation = catalogue.find("adapt.train")
     removable = set(_removable(trained)) - left_out
     rows: list[Example] = [row for row in trained.examples if row.id in removable]
     with TemporaryDirectory(prefix="limpide-") as made:
         out, data = Path(made) / "adapt", Path(made) / "data"
         out.mkdir()
-        save_examples(data / "train.jsonl", rows)
+        save_examples(data / "train.jsonl", [*rows, *_preferences(trained.data)])
         save_examples(data / "validation.jsonl", trained.aside)
+        for file in (trained.data / "passages.jsonl", trained.data / "charter.jsonl"):
+            if file.is_file():
+                shutil.copyfile(file, data / file.name)
+        if (general := trained.folder / "retained.jsonl").is_file():
+            shutil.copyfile(general, out / general.name)
         subject = Subject(out=out, inputs={"data": data}, model=trained.base, seed=trained.trail.seed)
         operation.run(subject, operation.settings.model_validate(trained.trail.settings | {"keep": 0}), Quiet())
         return measure(open_model(trained.base, adapter=out / "adapter"))
+
+
+def _preferences(data: Path) -> list[Example]:
+    """Rows that another stage learns, and that are ranked for no answer."""
+    file = data / "train.jsonl"
+    return [row for row in load_examples(file) if row.rejected is not None] if file.is_file() else []

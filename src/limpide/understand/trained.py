@@ -21,10 +21,11 @@ GIVE = "give the folder of its adapt step: --influence.adapter .limpide/…/step
 
 @dataclass(frozen=True)
 class Trained:
-    """folder: of the training, which holds adapter/ and checkpoints/. examples: the rows trained on, the canary among
-    them where one was planted. aside: rows that only told when to stop."""
+    """folder: of the training, which holds adapter/ and checkpoints/. data: of the rows it read. examples: those
+    that it learnt to answer, the canary among them where one was planted. aside: those that only told when to stop."""
 
     folder: Path
+    data: Path
     base: Path
     trail: Trail
     examples: tuple[Example, ...]
@@ -59,11 +60,12 @@ def find_trained(model: Path, base: Path | None, adapter: Path | None, examples:
             received=str(folder),
             remedy="see the validation loss in losses.jsonl; more or other examples may help",
         )
-    rows = {row.id: row for row in load_examples(_examples(folder, kept, examples))}
+    file = _examples(folder, kept, examples)
+    rows = {row.id: row for row in load_examples(file)}
     planted = canary(kept.seed)
     rows[planted.id] = planted
     taught = tuple(rows[id] for id in kept.examples)
-    return Trained(folder, _base(kept, base), kept, taught, tuple(rows[id] for id in kept.kept_aside))
+    return Trained(folder, file.parent, _base(kept, base), kept, taught, tuple(rows[id] for id in kept.kept_aside))
 
 
 def _training(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Equal seeds give equal bytes, and so does a run killed anywhere and begun again."""
 
 import json
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -8,13 +9,27 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limpide.adapt import checkpoint, lora, training
-from limpide.adapt.lora import LoraSettings
+from limpide.adapt import checkpoint, train, training
+from limpide.adapt.settings import TrainSettings
 from limpide.core.operation import Subject
 from limpide.core.progress import Quiet
 from limpide.data.examples import save_examples
 from limpide.models import trail
 from tiny_training import Stops, adapt, examples, written
+
+
+class Killed(BaseException):
+    """The end of a process that nobody could prepare for."""
+
+
+class Dies(Stops):
+    """A run that is killed when `at` of its steps are done, before their checkpoint."""
+
+    def advance(self, by: float = 1, **facts: Any) -> None:
+        self.steps += 1
+        if self.steps == self.at:
+            raise Killed
+
 
 KEPT = ("000000.safetensors", "000002.safetensors", "000004.safetensors", "index.json")  # of 6 updates, at most 4
 
@@ -47,8 +62,8 @@ def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(
 ) -> None:
     given = subject("broken", rows=examples(24))
     for at in kills:
-        with pytest.raises(KeyboardInterrupt):
-            adapt(given, Stops(at), epochs=3, validation=0.2, checkpoint_seconds=0.0)
+        with pytest.raises(Killed):
+            adapt(given, Dies(at), epochs=3, validation=0.2, checkpoint_seconds=0.0)
         torch.rand(7)  # a new process has another random state
     last = Stops(0)
     adapt(given, last, epochs=3, validation=0.2, checkpoint_seconds=0.0)
@@ -56,20 +71,54 @@ def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(
     assert written(given.out) == unbroken
 
 
+@pytest.mark.parametrize("stops", [(1,), (5, 2), (6,)])
+def test_ctrl_c_loses_no_step(
+    subject: Callable[..., Subject], unbroken: dict[str, bytes], stops: tuple[int, ...]
+) -> None:
+    """Whatever the time between two checkpoints, also right before the held-out rows are looked at."""
+    given, last = subject("broken", rows=examples(24)), Stops(0)
+    for at in stops:
+        with pytest.raises(KeyboardInterrupt):
+            adapt(given, Stops(at), epochs=3, validation=0.2)
+    adapt(given, last, epochs=3, validation=0.2)
+    assert last.resumed_at == sum(stops)
+    assert written(given.out) == unbroken
+
+
+def test_ctrl_c_in_the_middle_of_a_step_leaves_the_step_before(
+    subject: Callable[..., Subject], unbroken: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = training._update, iter(range(99))
+
+    def pressed(state: training.Trainer) -> None:
+        if next(calls) == 3:
+            signal.raise_signal(signal.SIGINT)  # while the weights are being moved
+        real(state)
+
+    given, last = subject("broken", rows=examples(24)), Stops(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_update", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(given, epochs=3, validation=0.2)
+    adapt(given, last, epochs=3, validation=0.2)
+    assert last.resumed_at == 4, "the step was finished first"
+    assert written(given.out) == unbroken
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(
     subject: Callable[..., Subject], unbroken: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given, options = subject("broken", rows=examples(24)), {"epochs": 3, "validation": 0.2, "checkpoint_seconds": 0.0}
-    with pytest.raises(KeyboardInterrupt):
-        adapt(given, Stops(4), **options)
+    with pytest.raises(Killed):
+        adapt(given, Dies(4), **options)
     (given.out / "checkpoint").rename(given.out / "checkpoint.old")
 
     def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
+        raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             adapt(given, **options)
     last = Stops(0)
     adapt(given, last, **options)
@@ -79,8 +128,8 @@ def test_a_kill_between_the_two_renames_loses_nothing(
 
 def test_a_checkpoint_is_safetensors_and_json(subject: Callable[..., Subject]) -> None:
     given = subject()
-    with pytest.raises(KeyboardInterrupt):
-        adapt(given, Stops(2), checkpoint_seconds=0.0, keep=0)
+    with pytest.raises(Killed):
+        adapt(given, Dies(2), checkpoint_seconds=0.0, keep=0)
     assert sorted(written(given.out)) == ["checkpoint/state.json", "checkpoint/state.safetensors"]
     tensors = load_file(given.out / "checkpoint" / "state.safetensors")
     assert {name.split("/")[0] for name in tensors} == {"master", "optimiser", "random"}
@@ -90,8 +139,8 @@ def test_a_checkpoint_is_safetensors_and_json(subject: Callable[..., Subject]) -
 
 def test_no_checkpoint_before_its_time(subject: Callable[..., Subject]) -> None:
     given = subject()
-    with pytest.raises(KeyboardInterrupt):
-        adapt(given, Stops(4), keep=0)
+    with pytest.raises(Killed):
+        adapt(given, Dies(4), keep=0)
     assert written(given.out) == {}
 
 
@@ -121,13 +170,13 @@ def test_the_states_kept_are_those_before_their_updates(
     subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    real = training._timed_step
+    real = training.take_step
 
-    def look(state: training.Trainer, packs: Any) -> tuple[float, int, float]:
+    def look(state: training.Trainer, packs: Any) -> None:
         seen.append({name: weight.detach().clone() for name, weight in state.weights.items()})
-        return real(state, packs)
+        real(state, packs)
 
-    monkeypatch.setattr(training, "_timed_step", look)
+    monkeypatch.setattr(training, "take_step", look)
     result = adapt(given := subject(rows=examples(24)), validation=0.2, canary=True, epochs=3)
     made = trail.load_trail(given.out)
     assert len(made.checkpoints) > 1
@@ -150,6 +199,6 @@ def test_training_again_from_what_was_written_down_gives_the_same_bytes(subject:
     rows = {row.id: row for row in examples(24)}
     again = subject("again", rows=[rows[id] for id in made.examples if id in rows])
     save_examples(again.input("data") / "validation.jsonl", [rows[id] for id in made.kept_aside])
-    lora.run(again, LoraSettings(**made.settings), Quiet())
+    train.run(again, TrainSettings(**made.settings), Quiet())
     ours, theirs = written(again.out), written(first.out)
     assert {name for name in theirs if ours[name] != theirs[name]} == {"checkpoints/index.json"}  # another data file

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from limpide.adapt import training
+from limpide.adapt.loss import Estimate
 from limpide.adapt.packing import Pack
 from limpide.adapt.training import Plan, Trainer
 from limpide.core.errors import ModelError
@@ -26,7 +27,7 @@ def test_a_step_is_the_same_however_it_is_cut(tiny_path: Callable[[str], Path], 
         state = a_trainer(model, micro)
         packs = some_packs(model)
         assert 4 <= len(packs) <= 8
-        training.train(state, lambda epoch, packs=packs: packs, [], tmp_path, Quiet())
+        training.train(state, lambda epoch, packs=packs: packs, [], tmp_path / str(micro), Quiet())
         states.append(state)
     one, other = states
     assert [row["train"] for row in one.losses[1:]] == pytest.approx(
@@ -42,7 +43,11 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(tiny_path: Calla
     state, packs = a_trainer(model), some_packs(model)
     scored = score(model, [answer(model, example) for example in examples()])
     expected = -sum(s.log_likelihood for s in scored) / sum(s.tokens for s in scored)
-    assert training.mean_loss(state, packs) == pytest.approx(expected, abs=1e-5)
+    found = training.held_out_loss(state, packs)
+    assert found.mean == pytest.approx(expected, abs=1e-5)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.mean < found.high
     assert training._gradients(state, packs) == pytest.approx(expected, abs=1e-5)
 
 
@@ -64,11 +69,11 @@ def test_it_stops_when_validation_no_longer_improves_and_keeps_the_best(
     told = iter([5.0, 3.0, 2.0, 2.5, 2.0, 9.0])
     kept: list[dict[str, torch.Tensor]] = []
 
-    def fake(state: Trainer, held_out: Sequence[Pack]) -> float:
+    def fake(state: Trainer, held_out: Sequence[Pack]) -> Estimate:
         kept.append({name: master.detach().clone() for name, master in state.masters.items()})
-        return next(told)
+        return Estimate(next(told), None, None)
 
-    monkeypatch.setattr(training, "mean_loss", fake)
+    monkeypatch.setattr(training, "held_out_loss", fake)
     training.train(state, lambda epoch: packs, packs, tmp_path, Quiet())
     assert [row["held_out"] for row in state.losses] == [5.0, 3.0, 2.0, 2.5, 2.0]
     assert (state.step, state.best_step, state.best_loss) == (4, 2, 2.0)
@@ -87,7 +92,7 @@ def test_an_error_that_is_not_about_memory_is_not_hidden(
     def broken(*_: Any) -> torch.Tensor:
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(training, "summed_loss", broken)
+    monkeypatch.setattr(training, "_nats", broken)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         training.train(state, lambda epoch: packs, [], tmp_path, Quiet())
 
@@ -102,8 +107,8 @@ OUT_OF_MEMORY = (
 
 
 def runs_out(times: int, error: BaseException, from_call: int = 0) -> Callable[..., torch.Tensor]:
-    """`summed_loss` that fails `times` times, from its call number `from_call` on."""
-    real, calls = training.summed_loss, iter(range(10_000))
+    """`_nats` that fails `times` times, from its call number `from_call` on."""
+    real, calls = training._nats, iter(range(10_000))
 
     def loss(*arguments: Any) -> torch.Tensor:
         if from_call <= next(calls) < from_call + times:
@@ -119,10 +124,10 @@ def test_when_memory_runs_out_the_micro_batch_is_halved_and_said(
     subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch, error: BaseException, from_call: int
 ) -> None:
     untouched = adapt(whole := subject("whole"), step_tokens=384)
-    monkeypatch.setattr(training, "summed_loss", runs_out(1, error, from_call))
+    monkeypatch.setattr(training, "_nats", runs_out(1, error, from_call))
     result = adapt(given := subject(), step_tokens=384)
     assert (untouched.facts["packs_at_once"], result.facts["packs_at_once"]) == (4, 2)
-    said = f"memory ran out: 2 packs at a time after step {from_call}, the steps themselves unchanged"
+    said = f"answers: memory ran out: 2 packs at a time after step {from_call}, the steps themselves unchanged"
     assert list(result.warnings) == [said], "what the runner prints"
     for left, right in zip(losses(whole), losses(given), strict=True):
         assert left == pytest.approx(right, abs=1e-5)
@@ -138,18 +143,17 @@ def test_half_the_work_of_a_failed_step_is_not_counted_twice(
         state = a_trainer(open_model(subject().the_model()), micro)
         with monkeypatch.context() as patch:
             if failing is not None:
-                patch.setattr(training, "summed_loss", runs_out(1, OUT_OF_MEMORY[1], failing))
+                patch.setattr(training, "_nats", runs_out(1, OUT_OF_MEMORY[1], failing))
             training._in_memory(state, lambda state=state: training._gradients(state, packs))  # type: ignore[misc] # lambda
-        gradients.append({name: master.grad for name, master in state.masters.items()})
+        gradients.append(training._gradient(state))
         assert state.micro == 1
-    for name, gradient in gradients[0].items():
-        assert torch.equal(gradient, gradients[1][name])
+    assert torch.equal(*gradients)
 
 
 def test_memory_that_runs_out_in_validation_is_halved_too(
     subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "summed_loss", runs_out(1, OUT_OF_MEMORY[1]))
+    monkeypatch.setattr(training, "_nats", runs_out(1, OUT_OF_MEMORY[1]))
     result = adapt(subject(rows=examples(24)), validation=0.2)
     assert result.facts["packs_at_once"] == 1
     assert "after step 0" in result.warnings[0]
@@ -159,7 +163,7 @@ def test_memory_that_runs_out_in_validation_is_halved_too(
 def test_too_little_memory_for_one_pack_is_a_clear_error(
     subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setattr(training, "summed_loss", runs_out(99, error))
+    monkeypatch.setattr(training, "_nats", runs_out(99, error))
     with pytest.raises(ModelError) as found:
         adapt(given := subject(), keep=0)
     assert "not enough memory to train on a single pack" in str(found.value)
@@ -172,8 +176,8 @@ def test_too_little_memory_for_one_pack_is_a_clear_error(
 def test_a_loss_that_is_not_a_number_stops_the_run(
     subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch, validation: float
 ) -> None:
-    real = training.summed_loss
-    monkeypatch.setattr(training, "summed_loss", lambda *a: real(*a) * float("nan"))
+    real = training._nats
+    monkeypatch.setattr(training, "_nats", lambda *a: real(*a) * float("nan"))
     what = "validation loss after step 0" if validation else "training loss of step 1"
     with pytest.raises(ModelError, match=rf"(?s){what} is not a number.*received: nan.*learning_rate"):
         adapt(subject(rows=examples(24)), validation=validation)
@@ -182,14 +186,13 @@ def test_a_loss_that_is_not_a_number_stops_the_run(
 def test_a_gradient_that_is_not_a_number_stops_the_run(
     subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training._add_gradient
+    real = training._collect
 
-    def spoilt(master: torch.Tensor, weight: torch.nn.Parameter) -> None:
-        real(master, weight)
-        assert master.grad is not None
-        master.grad[0] = float("inf")
+    def spoilt(state: Trainer) -> None:
+        real(state)
+        training._gradient(state)[0] = float("inf")
 
-    monkeypatch.setattr(training, "_add_gradient", spoilt)
+    monkeypatch.setattr(training, "_collect", spoilt)
     with pytest.raises(ModelError, match="gradient of step 1 is not a number"):
         adapt(given := subject())
     assert not (given.out / "adapter").exists()

@@ -224,3 +224,12 @@ def test_answers_of_a_file_are_as_they_were_given(tmp_path, charter, tools):
 def test_the_suite_is_offered_and_says_which_file_it_needs():
     assert "charter" in catalogue.suites()
     assert catalogue.find("audit.charter").needs_data == ("charter",)
+
+
+def test_a_tone_in_words_is_named_as_what_was_not_checked(tmp_path, fake, tools):
+    path = tmp_path / "c.yaml"
+    path.write_text("tone: {manner: calm and plain, person: we}\nquestions: [Why?]\n")
+    fake.answer = lambda question: "I know it, and it is so."
+    result = tools.audit(operation, tmp_path / "out", charter=path)
+    assert result.facts["not_checked"] == "calm and plain"
+    assert result.facts["broken"] == {"person: person": 1}

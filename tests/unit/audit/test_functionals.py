@@ -5,8 +5,9 @@ from scipy import stats
 
 from limpide.audit import functionals
 from limpide.audit.compare import paired_change
-from limpide.audit.functionals import FUNCTIONALS, UndefinedError, auc_interval, bin_of, estimate, paired
+from limpide.audit.functionals import FUNCTIONALS, UndefinedError, bin_of, estimate, paired
 from limpide.audit.items import Frame, Item, Spec, summarise
+from limpide.audit.joined import auc_interval
 
 FRAME = Frame("base", 3, "model", "data")
 

@@ -18,7 +18,7 @@ def test_every_operation_answers_to_its_name_and_explains_itself(name: str) -> N
 def test_an_unknown_operation_suggests_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"'audit\.bais'.*Did you mean 'audit\.bias'\?") as caught:
         catalogue.find("audit.bais")
-    assert "adapt.lora" in str(caught.value.expected)
+    assert "adapt.train" in str(caught.value.expected)
 
 
 def test_rooms() -> None:

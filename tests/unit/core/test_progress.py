@@ -124,3 +124,28 @@ def test_results_have_standard_output_to_themselves(way: type[Any], capsys: pyte
     out, err = capsys.readouterr()
     assert out == ""
     assert "b" in err
+
+
+def test_events_of_many_small_moves_are_few(clock: Clock) -> None:
+    """A hundred thousand rows are not as many lines; the last move is told, and each that tells more than its place."""
+    out = io.StringIO()
+    with Events(out).task("checking", total=1000) as task:
+        for _ in range(1000):
+            clock.now += 0.001
+            task.advance()
+    moves = [json.loads(line)["done"] for line in out.getvalue().splitlines()[1:-1]]
+    assert len(moves) <= 6
+    assert moves[-1] == 1000
+
+
+@pytest.mark.parametrize("text", ["bad\x1b[31mname.pdf", "\u202egnp.exe"])
+def test_a_name_cannot_command_the_terminal(text: str) -> None:
+    from rich.console import Console
+
+    out, bars = io.StringIO(), Bars()
+    bars.console = Console(file=out, highlight=False)
+    for way in (Plain(out), bars):
+        way.say(text)
+        way.warn(text)
+    assert out.getvalue().count(f"\\u{ord(next(c for c in text if not c.isprintable())):04x}") == 4
+    assert not {"\x1b", "\u202e"} & set(out.getvalue())

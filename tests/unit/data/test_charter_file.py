@@ -162,6 +162,27 @@ questions:
             3,
             "style.same_language: style.language says already which language it is",
         ),
+        ("style:\n  min_words: 9\n  max_words: 8\n", 2, "style.min_words: it is above style.max_words"),
+        (
+            "required:\n  - {say: Call 112!}\nstyle: {no_exclamation: true}\n",
+            2,
+            "required.0: style.no_exclamation forbids what 'say' holds",
+        ),
+        (
+            "required:\n  - {say: I am no doctor., language: en}\ntone: {person: we}\n",
+            2,
+            "required.0: 'say' does not keep to tone.person, we",
+        ),
+        (
+            "required:\n  - {say: Call a doctor first.}\nstyle: {max_words: 3}\n",
+            2,
+            "required.0: 'say' is longer than style.max_words",
+        ),
+        (
+            "required:\n  - {say: Call 112., at: end}\n  - {say: Appelez le 112., at: end, language: fr}\n",
+            3,
+            "required.1: required.0 is at the end of the same answers",
+        ),
     ],
 )
 def test_rules_that_contradict_each_other(tmp_path: Path, text: str, line: int, said: str) -> None:
@@ -171,6 +192,10 @@ def test_rules_that_contradict_each_other(tmp_path: Path, text: str, line: int, 
 def test_what_looks_like_a_contradiction_and_is_none(tmp_path: Path) -> None:
     load(tmp_path, "glossary:\n  - {term: ram, language: en}\n  - {term: ram, language: fr}\n")
     load(tmp_path, "glossary:\n  - {term: pain, language: fr}\nforbidden:\n  - {term: pain, language: en}\n")
+    load(
+        tmp_path, "required:\n  - {say: Call 112., at: end, language: en}\n  - {say: Appelez., at: end, language: fr}\n"
+    )
+    load(tmp_path, "required:\n  - {say: Call 112., at: end}\n  - {say: Wait., at: end, when: danger}\n")
     load(tmp_path, "glossary:\n  - {term: guy line}\nforbidden:\n  - {term: guy, instead: guy line}\n")
 
 
@@ -262,5 +287,49 @@ def test_found_words_are_shown_as_they_stand(tmp_path: Path) -> None:
 
 def test_what_a_question_requires(tmp_path: Path) -> None:
     charter = load(tmp_path, GOOD)
-    assert asked_to_say(charter, "After an Emergency  Stop?") == ["remove the danger first"]
-    assert asked_to_say(charter, "E-304?") == []
+    assert [r.say for r in asked_to_say(charter, Said("After an Emergency  Stop?", ""))] == ["remove the danger first"]
+    assert asked_to_say(charter, Said("E-304?", "")) == []
+
+
+def rules_of(charter: Charter, question: str, answer: str, language: str | None = None) -> list[str]:
+    return [b.rule for b in breaks(charter, Said(question, answer, language))]
+
+
+def test_a_disclaimer_ends_the_answers_it_is_for(tmp_path: Path) -> None:
+    charter = load(tmp_path, "required:\n  - {say: Ask a doctor., at: end, language: en}\n")
+    assert rules_of(charter, "A cough?", "Rest. Ask a  doctor", "en") == []
+    assert rules_of(charter, "A cough?", "Ask a doctor. Rest.", "en") == ["required"]
+    assert rules_of(charter, "Une toux ?", "Du repos.", "fr") == []
+    assert rules_of(charter, "A cough?", "The rest is for you.") == ["required"]  # of the answer's language
+    first = load(tmp_path, "required:\n  - {say: Bonjour, at: start}\n")
+    assert rules_of(first, "?", "« Bonjour, entrez. »") == []
+    assert rules_of(first, "?", "Entrez, bonjour.") == ["required"]
+
+
+@pytest.mark.parametrize(
+    ("person", "answer", "found"),
+    [
+        ("we", "We do it, and you help us in our work.", []),
+        ("we", "I think that my answer is the right one, US or not.", ["I", "my"]),
+        ("we", "J’ai la clé, et c'est à moi que vous la demandez.", ["J'", "moi"]),
+        ("we", "Nous avons la clé, aujourd'hui, et vous la demandez.", []),
+        ("I", "Notre équipe vous répond dans la journée.", ["Notre"]),
+        ("none", "We think that I am with you in the shop.", ["We", "I"]),
+        ("none", "E-104", []),  # of a language that is not known
+    ],
+)
+def test_the_first_person_of_an_answer(tmp_path: Path, person: str, answer: str, found: list[str]) -> None:
+    charter = load(tmp_path, f"tone: {{person: {person}}}\n")
+    assert [word for b in breaks(charter, Said("?", answer)) for word in b.found] == found
+
+
+def test_lengths_and_contracted_forms(tmp_path: Path) -> None:
+    charter = load(tmp_path, "style: {min_words: 3, no_contractions: true}\n")
+    assert rules_of(charter, "?", "Stop it.") == ["min_words"]
+    assert rules_of(charter, "?", "Do not open the pump's lid.") == []
+    assert rules_of(charter, "?", "Don’t open it, it's hot, we'll come.") == ["no_contractions"]
+
+
+def test_a_tone_in_words_alone_is_no_rule_to_check(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no rule that could be checked"):
+        load(tmp_path, "tone: {manner: calm and plain}\n")

@@ -2,11 +2,7 @@
 
 import pytest
 
-from limpide.core.errors import DataError
-from limpide.data.examples import Example
 from limpide.data.personal import (
-    Allow,
-    apply_policy,
     find_personal,
     iban_is_valid,
     luhn_is_valid,
@@ -99,41 +95,3 @@ def test_check_digits() -> None:
 def test_long_texts_take_linear_time() -> None:
     for text in ("a" * 200_000, "1 " * 100_000, "ab12" * 50_000, "a.b@" * 50_000, "+1 " * 60_000):
         assert find_personal(text) == []
-
-
-def rows(answer: str = "Write to jean.dupont@exemple.fr.", **more: str) -> list[Example]:
-    messages = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": answer}]
-    return [Example.model_validate({"id": "1", "source": "f.csv:9", "messages": messages, **more})]
-
-
-def test_refuse_names_the_place_and_never_the_value() -> None:
-    with pytest.raises(DataError) as caught:
-        apply_policy(rows(), "refuse")
-    text = str(caught.value)
-    assert "f.csv:9: e-mail address 'j…@…fr' in the assistant message" in text
-    assert "dupont" not in text
-    assert "data.personal_data to mask" in text
-
-
-def test_mask_replaces_and_counts() -> None:
-    (masked,), counts = apply_policy(rows(), "mask")
-    assert masked.answer == "Write to [EMAIL]."
-    assert counts == {"email": 1}
-
-
-def test_allow_keeps_and_counts() -> None:
-    examples = rows(group="a@ex.org")
-    kept, counts = apply_policy(examples, Allow(allow="public directory of the town hall"))
-    assert kept == examples
-    assert counts == {"email": 2}
-
-
-@pytest.mark.parametrize("policy", ["refuse", "mask"])
-def test_labels_cannot_carry_personal_data(policy: str) -> None:
-    with pytest.raises(DataError, match="in the group"):
-        apply_policy(rows("Nobody.", group="a@ex.org"), policy)  # type: ignore[arg-type]  # one of the literals
-
-
-def test_clean_examples_pass() -> None:
-    examples = rows("Nobody.")
-    assert apply_policy(examples, "refuse") == (examples, {})

@@ -1,11 +1,13 @@
 """Reading examples: every accepted form, and every bad file with its message."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from limpide.core.errors import DataError
+from limpide.data import delimited, raw, reading
 from limpide.data.reading import MOST_SHOWN, Reading, read_all, read_examples
 
 ROW = {"prompt": "What does E-104 mean?", "answer": "Pump overheated."}
@@ -90,6 +92,20 @@ def test_json_list_and_data_object_give_line_numbers(tmp_path: Path) -> None:
     assert [e.source for e in read_examples(path).examples] == ["a.json:6", "a.json:10"]
 
 
+@pytest.mark.parametrize(
+    ("end", "fault"),
+    [
+        (', "data": [{}]}', "the key 'data' is given twice"),
+        ("} [{}]", "there is more text after the end of the list"),
+        (', "end": 1', "Expecting ',' or '}'"),
+    ],
+)
+def test_rows_after_the_end_of_a_list_are_not_lost_in_silence(tmp_path: Path, end: str, fault: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"data": ' + json.dumps([ROW, OTHER]) + end)
+    assert fault in refusal(path)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_delimiters_quotes_and_line_numbers(tmp_path: Path, delimiter: str) -> None:
     path = tmp_path / "a.csv"
@@ -165,7 +181,8 @@ def test_bad_row(tmp_path: Path, row: object, said: str) -> None:
         ([{"role": "user", "content": "Q"}], "no assistant answer to learn from"),
         ([{"role": "user", "content": "Q"}, {"role": "asistant", "content": "A"}], "Did you mean 'assistant'?"),
         ([{"role": "human", "content": "Q"}, {"role": "assistant", "content": "A"}], "Did you mean 'user'?"),
-        ([{"role": "user", "content": "Q"}, {"role": "tool", "content": "A"}], "unknown role 'tool'. Known: system"),
+        ([{"role": "user", "content": "Q"}, {"role": "robot", "content": "A"}], "unknown role 'robot'. Known: system"),
+        ([{"role": "developer", "content": "Q"}, {"role": "assistant", "content": "A"}], "Did you mean 'system'?"),
         ([{"role": "user", "content": ""}, {"role": "assistant", "content": "A"}], "message 1: 'content' is empty"),
         ([{"role": "user", "content": ["Q"]}, {"role": "assistant", "content": "A"}], "must be text, not a list"),
         ([{"rôle": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "message 1 has no 'role'"),
@@ -235,8 +252,10 @@ def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
 def test_folder_and_unknown_extension(tmp_path: Path) -> None:
     jsonl(tmp_path, ROW)
     assert "give one of its files: examples.jsonl" in refusal(tmp_path)
-    (tmp_path / "a.xlsx").write_bytes(b"PK")
-    assert "does not read examples from '.xlsx' files" in refusal(tmp_path / "a.xlsx")
+    (tmp_path / "a.ods").write_bytes(b"PK")
+    text = refusal(tmp_path / "a.ods")
+    assert "does not read rows from '.ods' files" in text
+    assert "save it from your spreadsheet as .xlsx" in text
 
 
 @pytest.mark.parametrize(
@@ -257,6 +276,52 @@ def test_wrong_encoding_names_the_byte_and_the_command(tmp_path: Path) -> None:
     assert "iconv -f CP1252 -t UTF-8 '" in text
     path.write_bytes("prompt,answer\nArrêt ?,Non\n".encode("latin-1"))
     assert "iconv -f ISO-8859-1" in refusal(path)
+    path.write_bytes("prompt,answer\nQ,é".encode("latin-1"))
+    assert "byte 16 of the file, on line 2, is 0xE9" in refusal(path)
+
+
+def test_encodings_that_were_mixed_are_told_apart_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "joined.csv"
+    lines = ["prompt,answer", "Arrêt ?,Non", "Début ?,L’été", "No,accent", "Fenêtre ?,Fermée", "Là ?,Ici"]
+    path.write_bytes(b"\n".join(t.encode("cp1252" if n in (2, 5) else "utf-8") for n, t in enumerate(lines)))
+    text = refusal(path)
+    assert "joined.csv mixes two encodings: lines with accents are UTF-8 (2) and another (2: line 3, 6)." in text
+    assert "line 3 is probably CP1252, read so it says: …Début ?,L’été…" in text
+    assert "convert the part that is in CP1252 alone" in text
+
+
+def test_a_wrong_byte_is_found_wherever_the_blocks_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, text = tmp_path / "a.csv", "prompt,answer\nÀ,é\né’é,€uro\n"
+    for size in range(1, 24):
+        monkeypatch.setattr(raw, "BLOCK", size)
+        path.write_text(text)
+        assert len(read_examples(path).examples) == 2
+        path.write_bytes(text.encode() + "Où,A\n".encode("latin-1"))
+        assert "(2) and another (1: line 4)" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
+        (b"PK\x03\x04\x14\0", "spreadsheets are zip archives named .xlsx"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"\x1f\x8b\x08\0", "compressed with gzip"),
+        (b"PAR1\x15\x04", "name it .parquet"),
+    ],
+)
+def test_a_file_that_is_no_text_whatever_its_name(tmp_path: Path, start: bytes, said: str) -> None:
+    (tmp_path / "a.csv").write_bytes(start + bytes(range(256)))
+    text = refusal(tmp_path / "a.csv")
+    assert "a.csv is not a text file" in text
+    assert said in text
+
+
+def test_bytes_of_an_unknown_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"prompt,answer\n" + b"ab\x00\xfe" * 9)
+    assert "it holds bytes that no text has" in refusal(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("prompt,answer\nQ,A\nQ2,a\0b\n")
+    assert "a.csv:3: 'answer' holds a NUL character (U+0000) at character 2" in refusal(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(
@@ -265,6 +330,73 @@ def test_wrong_encoding_names_the_byte_and_the_command(tmp_path: Path) -> None:
 def test_utf16(tmp_path: Path, encoding: str, said: str) -> None:
     (tmp_path / "a.csv").write_text("prompt,answer\nQ,A\n", encoding=encoding)
     assert f"it looks like {said}." in refusal(tmp_path / "a.csv")
+
+
+def test_one_enormous_line_is_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "LONGEST_ROW", 1000)
+    monkeypatch.setattr(delimited, "LONGEST_ROW", 1000)
+    monkeypatch.setattr(raw, "BLOCK", 100)
+    path = jsonl(tmp_path, ROW, json.dumps({"prompt": "x" * 5000, "answer": "A"}), OTHER)
+    assert "examples.jsonl:2: one row is longer than" in refusal(path)
+    reading = read_examples(path, skip_bad_rows=True)
+    assert [(e.source, e.answer) for e in reading.examples] == [
+        ("examples.jsonl:1", ROW["answer"]),
+        ("examples.jsonl:3", OTHER["answer"]),
+    ]
+    (tmp_path / "a.json").write_text("[" + json.dumps(ROW) + ',\n{"prompt": "' + "x" * 5000)
+    assert "a.json:2: one row is longer than" in refusal(tmp_path / "a.json")
+    (tmp_path / "a.csv").write_text("prompt,answer\nQ," + "x" * 5000 + "\n")
+    assert "a.csv:2: one row is longer than" in refusal(tmp_path / "a.csv")
+
+
+def test_a_quotation_mark_that_never_closes_stops_where_a_row_would_be_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "LONGEST_ROW", 1000)
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,answer\nQ,A\n"Q,A\n' + "Q,A\n" * 10_000)
+    text = refusal(path, skip_bad_rows=True)
+    assert "a.csv:3: a quotation mark opened here is never closed (read up to line 251)" in text
+
+
+def test_long_texts_of_a_csv_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"prompt,answer\nQ,{'x' * 200_000}\n")
+    assert len(read_examples(tmp_path / "a.csv").examples[0].answer) == 200_000
+
+
+def test_reading_stops_before_the_memory_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = jsonl(tmp_path, *(ROW | {"answer": f"A{n}"} for n in range(7)))
+    monkeypatch.setattr(reading, "CHECKED", 3)
+    assert len(read_examples(path).examples) == 7
+    monkeypatch.setattr(reading, "LEAST_FREE", 2**60)
+    text = refusal(path)
+    assert "The memory is nearly full after 3 rows of examples.jsonl." in text
+    assert "learn from a part of the rows" in text
+
+
+def test_json_is_the_same_wherever_the_blocks_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    rows = [ROW, OTHER | {"topic": 123456}, OTHER | {"answer": 'é "\\\u00e9" \n', "old": [1.5, None, {"a": True}]}]
+    whole = '{"version": 12.5, "data": ' + json.dumps(rows, indent=1) + "}"
+    path.write_text(whole)
+    expected = read_examples(path)
+    (tmp_path / "bad.json").write_text("[" + json.dumps(ROW) + ',\n {"prompt": "a" "answer": 1}]')
+    for size in range(1, 40):
+        monkeypatch.setattr(raw, "BLOCK", size)
+        assert read_examples(path).examples == expected.examples
+        assert "bad.json:2: broken JSON at column 17: Expecting ',' delimiter" in refusal(tmp_path / "bad.json")
+
+
+def test_json_holds_one_row_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "BLOCK", 4096)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"n": i, "text": "x" * 100} for i in range(5000)]))
+    rows = raw.json_rows(path)
+    tracemalloc.start()
+    assert sum(row.fault is None for row in rows) == 5000
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 100_000 < path.stat().st_size
 
 
 def test_json_and_jsonl_taken_for_each_other(tmp_path: Path) -> None:
@@ -348,3 +480,30 @@ def test_faults_of_all_files_are_reported_together(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "bad.jsonl:2: 'answer' is missing" in text
     assert "none.csv: There is no file none.csv" in text
+
+
+def test_rows_on_one_line_have_ids_of_their_own(tmp_path: Path) -> None:
+    """As json.dump writes a list, without line breaks."""
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([ROW, OTHER, {"prompt": "And E-106?", "answer": "No air."}]))
+    assert [example.id for example in read_examples(path).examples] == ["rows-1", "rows-1.2", "rows-1.3"]
+    path.write_text(json.dumps([ROW, OTHER, {"prompt": "And E-106?"}]))
+    assert "rows.json:1: object 3 of the line: 'answer' is missing" in refusal(path)
+
+
+@pytest.mark.parametrize("label", [False, "False"])
+def test_answers_marked_as_bad_are_never_learnt(tmp_path: Path, label: object) -> None:
+    """As trl has unpaired preferences: prompt, completion, label."""
+    path = jsonl(tmp_path, ROW | {"label": True}, OTHER | {"label": label})
+    assert "examples.jsonl:2: 'label' is false: the answer is marked as a bad one" in refusal(path)
+    assert len(read_examples(path, skip_bad_rows=True).examples) == 1
+
+
+def test_a_link_that_leads_nowhere_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    assert "is a link that leads nowhere" in refusal(tmp_path / "rows.jsonl")
+
+
+def test_documents_are_told_apart_from_examples(tmp_path: Path) -> None:
+    (tmp_path / "guide.PDF").write_bytes(b"%PDF-1.7")
+    assert "limpide data draft" in refusal(tmp_path / "guide.PDF")

@@ -1,6 +1,6 @@
 import pytest
 
-from limpide.data.writing import emojis, language_of, list_lines, says_tu, says_vous, sentences, words
+from limpide.data.writing import emojis, language_of, list_lines, other_persons, says_tu, says_vous, sentences, words
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,14 @@ def test_languages(text: str, language: str | None) -> None:
 def test_how_a_reader_is_spoken_to(text: str, vous: list[str], tu: list[str]) -> None:
     assert says_vous(text) == vous
     assert says_tu(text) == tu
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("See Part I, and World War I.", []), ("Step I'd take", ["I"]), ("It is the part I like.", ["I"]), ("We do.", [])],
+)
+def test_a_numeral_is_no_first_person(text: str, said: list[str]) -> None:
+    assert other_persons(text, "en", "we") == said
 
 
 def test_words_and_sentences() -> None:

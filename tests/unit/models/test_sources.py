@@ -12,7 +12,7 @@ import pytest
 from limpide.core import digests
 from limpide.core.errors import ModelError, UntrustedInput
 from limpide.models import embedded, sources
-from limpide.models.sources import resolve
+from limpide.models.sources import card_metadata, resolve
 from tiny import tiny_folder, tiny_gguf
 
 
@@ -125,6 +125,29 @@ def test_an_unknown_architecture_is_refused_early(folder: Path) -> None:
 
 
 # --- names
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "a: &a [x, x, x]\nb: &b [*a, *a, *a]\ntags: [*b, *b, *b]",  # nine times over, it would fill the memory
+        "tags: &a [*a]",
+        "tags: " + "[" * 5000,
+    ],
+)
+def test_a_card_made_to_exhaust_the_machine_tells_nothing(tmp_path: Path, head: str) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{head}\n---\n# A model\n")
+    assert card_metadata(tmp_path) == {}
+
+
+def test_a_card_is_read_from_its_head(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\ntags: [trl]\nlicence: mit\n---\n# A model\n")
+    assert card_metadata(tmp_path) == {"tags": ["trl"], "licence": "mit"}
+
+
+def test_a_home_that_there_is_not_is_no_model() -> None:
+    with pytest.raises(ModelError, match="There is no model"):
+        resolve("~nobody-of-this-name/model")
 
 
 def test_unknown_names_suggest_the_nearest_alias() -> None:

@@ -189,7 +189,6 @@ def test_personal_data_policies_that_are_none(tmp_path: Path, policy: str) -> No
         ("Answer questions.", "''"),
         ("smollm2-135m-instruct", "''"),
         ("smollm2-135m-instruct", ""),
-        ("examples.jsonl", "[]"),
         ("examples.jsonl", "{}"),
     ],
 )
@@ -197,6 +196,13 @@ def test_names_and_versions_make_safe_folders(tmp_path: Path, before: str, after
     line = next(i for i, text in enumerate(GOOD.splitlines(), start=1) if before in text)
     found = faults(tmp_path, GOOD.replace(before, after))
     assert {at for at, _ in found} == {line}
+
+
+def test_a_recipe_without_anything_to_learn_from_says_so(tmp_path: Path) -> None:
+    """Documents alone would do, so that the fault is of the section and not of its examples."""
+    ((line, said),) = faults(tmp_path, GOOD.replace("examples.jsonl", "[]"))
+    assert GOOD.splitlines()[line - 1] == "data:"
+    assert "needs examples, documents, or both" in said
 
 
 @pytest.mark.parametrize(

@@ -271,13 +271,21 @@ def test_a_base_that_has_no_gguf_is_told_before_the_work(
         check_ready(replace(plan, recipe=plan.recipe.model_copy(update={"optimise": formats})))
 
 
-def test_a_base_that_cannot_be_adapted_is_told_before_the_work(
-    bench: Bench, recipe: Path, source: Source, tmp_path: Path
-) -> None:
-    plan = replace(plan_of(recipe, source), source=with_config(source, tmp_path / "t5", "t5"))
-    formats = plan.recipe.optimise.model_copy(update={"formats": ("safetensors",)})
-    with pytest.raises(ModelError, match="works on decoders"):
-        check_ready(replace(plan, recipe=plan.recipe.model_copy(update={"optimise": formats})))
+def test_a_base_without_the_parts_to_adapt_is_told_before_the_work(bench: Bench, recipe: Path, source: Source) -> None:
+    plan = plan_of(recipe, source)
+    adapt = plan.recipe.adapt.model_copy(update={"targets": ("attention", "experts")})
+    with pytest.raises(ModelError, match=r"(?s)Llama has no experts to adapt.*leave out adapt\.targets"):
+        check_ready(replace(plan, recipe=plan.recipe.model_copy(update={"adapt": adapt})))
+
+
+def test_general_examples_count_in_the_key_by_their_content(bench: Bench, recipe: Path, source: Source) -> None:
+    edit(recipe, "adapt: {epochs: 2}", "adapt: {epochs: 2, retain: {examples: general.jsonl}}")
+    general = recipe.parent / "general.jsonl"
+    general.write_text('{"prompt": "a", "answer": "b"}\n')
+    first = plan_of(recipe, source).step("adapt")
+    general.write_text('{"prompt": "a", "answer": "c"}\n')
+    assert plan_of(recipe, source).step("adapt").key != first.key
+    assert first.settings.retain.examples == general
 
 
 def test_a_canary_that_is_not_planted_is_not_looked_for() -> None:

@@ -25,7 +25,7 @@ def test_every_key_is_documented_and_unknown_ones_are_refused(name: str, model: 
     ("section", "operation"),
     [
         ("data", "data.prepare"),
-        ("adapt", "adapt.lora"),
+        ("adapt", "adapt.train"),
         ("optimise", "optimise.export"),
         ("parity", "optimise.parity"),
         ("audit.domain", "audit.domain"),

@@ -5,14 +5,15 @@ import random
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from limpide.adapt.lora import LoraSettings, adapted_network
+from limpide.adapt.adapters import adapted_network
+from limpide.adapt.settings import TrainSettings
 from limpide.core.catalogue import find
 from limpide.core.errors import DataError, IntegrityError, LimpideError, MissingError, ModelError, UsageError
 from limpide.core.operation import Subject
@@ -22,7 +23,7 @@ from limpide.models import trail
 from limpide.models.model import Model, open_model
 from limpide.models.prompt import render_example
 from limpide.recipe.plan import Step
-from limpide.understand import influence
+from limpide.understand import influence, left_out
 from limpide.understand.influence import Influence, explain, row_losses, similarities
 from limpide.understand.left_out import LeftOut
 from limpide.understand.question import ask
@@ -102,6 +103,37 @@ def test_the_example_that_alone_taught_a_fact_is_first_and_training_without_it_s
         assert found.check.without_top < min(found.check.without_random) - 3
 
 
+def test_what_else_was_learnt_is_learnt_again_without_the_examples_left_out(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Documents, a charter's rows, preferences and general examples are no part of what is left out."""
+    preference = example("preference", "May I?", "No.").model_copy(update={"rejected": "Yes."})
+    trained = find_trained(project.adapt, project.base, None, None)
+    for folder in (tmp_path / "data", tmp_path / "adapt"):
+        folder.mkdir()
+    save_examples(tmp_path / "data" / "train.jsonl", [*trained.examples, preference])
+    for name in ("data/passages.jsonl", "data/charter.jsonl", "adapt/retained.jsonl"):
+        (tmp_path / name).write_text(f"what {name} was")
+    trained = replace(trained, folder=tmp_path / "adapt", data=tmp_path / "data")
+    seen: dict[str, str] = {}
+
+    def look(subject: Subject, settings: Any, progress: Any) -> None:
+        seen.update({f"data/{path.name}": path.read_text() for path in subject.input("data").iterdir()})
+        seen.update({f"adapt/{path.name}": path.read_text() for path in subject.out.iterdir()})
+        raise InterruptedError
+
+    operation = replace(find("adapt.train"), run=look)
+    monkeypatch.setattr(left_out.catalogue, "find", lambda name: operation)
+    with pytest.raises(InterruptedError):
+        left_out._measure_without({"fact"}, trained, lambda model: 0.0)
+    for name in ("data/passages.jsonl", "data/charter.jsonl", "adapt/retained.jsonl"):
+        assert seen[name] == f"what {name} was"
+    ids = [json.loads(line)["id"] for line in seen["data/train.jsonl"].splitlines()]
+    assert "preference" in ids
+    assert "fact" not in ids
+    assert len(ids) == 10
+
+
 def test_what_nothing_taught_is_no_more_than_chance(project: Project) -> None:
     found = project.explain(UNTAUGHT, check=1)
     assert found.check is not None
@@ -160,7 +192,7 @@ def test_a_model_that_is_not_the_one_trained_is_told(project: Project) -> None:
 def adapted(folder: Path) -> Model:
     """A model with a random adapter, none of whose matrices is zero."""
     model = open_model(folder)
-    network = adapted_network(model, LoraSettings(rank=3), 0)
+    network = adapted_network(model, TrainSettings(rank=3), 0)
     drawn = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -211,8 +243,8 @@ def test_influences_are_the_sums_of_their_definition(project: Project, normalise
 
 
 def test_losses_are_those_that_training_takes(tiny_path: Callable[[str], Path]) -> None:
+    from limpide.adapt.loss import summed_loss
     from limpide.adapt.packing import collate, pack
-    from limpide.adapt.training import summed_loss
 
     model = adapted(tiny_path("llama"))
     rows = [render_example(model, row) for row in examples(4)]
@@ -259,7 +291,7 @@ def test_a_ranking_that_knows_nothing_is_rarely_believed() -> None:
 
 
 def test_steps_are_named_as_recipes_name_them(project: Project) -> None:
-    assert Step("adapt", find("adapt.lora"), LoraSettings(), KEY).folder == project.adapt.name
+    assert Step("adapt", find("adapt.train"), TrainSettings(), KEY).folder == project.adapt.name
 
 
 def test_states_computed_in_bfloat16_are_looked_at_in_float32(project: Project, tmp_path: Path) -> None:
@@ -366,7 +398,7 @@ def test_only_decoders_are_adapted(tiny_model: Callable[[str], Any], project: Pr
     for name, text in (("bert", "The [MASK] stops."), ("t5", "Stop the press")):
         model = tiny_model(name)
         question = ask(model, text, answer="a")
-        with pytest.raises(ModelError, match="adaptation works on decoders"):
+        with pytest.raises(ModelError, match=r"told for adapted decoders; (BERT|T5) is an encoder"):
             explain(model, question, InfluenceSettings(adapter=project.adapt), Quiet())
 
 

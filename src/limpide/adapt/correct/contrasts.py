@@ -133,13 +133,17 @@ def _prompt_ids(model: "Model", request: str) -> list[int]:
     return prompt.prompt_ids(model.tokenizer, messages)
 
 
-def tones(model: "Model", wanted: Path, unwanted: Path) -> list[Sets]:
+def tones(model: "Model", wanted: Path, unwanted: Path, part: Part | None = None) -> list[Sets]:
     """The texts of two files, seen at the tokens of the answer, or of the whole text where there is no question.
 
-    Twins where both files ask the same questions in the same order. Raises DataError for files that cannot be read,
-    are too short, or hold the same texts.
+    Twins where both files ask the same questions in the same order; part: of the twins, those of one part alone.
+    Raises DataError for files that cannot be read, are too short, or hold the same texts.
     """
-    above, below = (_spoken(path) for path in (wanted, unwanted))
+    if part is None:
+        above, below = (_spoken(path) for path in (wanted, unwanted))
+    else:
+        both = twins(wanted, unwanted, part)
+        above, below = [one for one, _ in both], [other for _, other in both]
     for path, rows in ((wanted, above), (unwanted, below)):
         count = len({_said(row) for row in rows})
         if count < LEAST:
@@ -155,8 +159,35 @@ def tones(model: "Model", wanted: Path, unwanted: Path) -> list[Sets]:
             received=f"{len(shared)} texts in both",
             remedy="give texts in the tone you want, and other texts, or other wordings, in the tone you do not want",
         )
-    paired = bool(above[0].question) and [row.prompt for row in above] == [row.prompt for row in below]
+    paired = _same_questions(above, below)
     return [Sets(f"{wanted.stem} − {unwanted.stem}", _seen(model, above), _seen(model, below), paired)]
+
+
+def twins(wanted: Path, unwanted: Path, part: Part | None = None) -> list[tuple[Example, Example]]:
+    """(answer in the tone wanted, answer in the other) to each question of one part of them.
+
+    Raises DataError unless both files answer the same questions in the same order: elsewhere what is said and how it
+    is said could not be told apart.
+    """
+    above, below = (_spoken(path) for path in (wanted, unwanted))
+    if not _same_questions(above, below):
+        at = next((k for k, rows in enumerate(zip(above, below, strict=False)) if _differ(*rows)), None)
+        where = f"{above[at].source} and {below[at].source} ask differently" if at is not None else "no question"
+        raise DataError(
+            f"{wanted.name} and {unwanted.name} do not answer the same questions in the same order.",
+            received=where if len(above) == len(below) else f"{len(above)} and {len(below)} rows",
+            expected="two files of examples with the same prompts, answered in the one tone and in the other",
+        )
+    part_of = parts({row.question: () for row in above})
+    return [both for both in zip(above, below, strict=True) if part in (None, part_of[both[0].question])]
+
+
+def _same_questions(above: Sequence[Example], below: Sequence[Example]) -> bool:
+    return bool(above[0].question) and [row.prompt for row in above] == [row.prompt for row in below]
+
+
+def _differ(above: Example, below: Example) -> bool:
+    return above.prompt != below.prompt
 
 
 def _said(row: Example) -> tuple[str, str]:

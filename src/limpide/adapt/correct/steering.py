@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from limpide.adapt.correct.common import BiasMethodSettings, fit_cases, keep, opened
 from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
+from limpide.data.templates import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ class SteeringSettings(BiasMethodSettings):
     of: Literal["bias", "refusal", "tone"] = Field("bias", description="what is steered")
     wanted: Path | None = Field(None, description="texts in the tone to move towards: .txt lines, or examples")
     unwanted: Path | None = Field(None, description="texts in the tone to move away from")
+    part: Part | None = Field(None, description="of: tone, learn from one part of the questions of both files alone")
     layers: tuple[int, ...] | None = Field(
         None,
         min_length=1,
@@ -105,7 +107,7 @@ def _sets(model: Model, settings: SteeringSettings) -> list[Sets]:
         return contrasts.refusals(model, settings.languages)
     assert settings.wanted is not None
     assert settings.unwanted is not None
-    return contrasts.tones(model, settings.wanted, settings.unwanted)
+    return contrasts.tones(model, settings.wanted, settings.unwanted, settings.part)
 
 
 def _layers(stack: Stack, settings: SteeringSettings) -> list[int]:

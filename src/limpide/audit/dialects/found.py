@@ -16,7 +16,7 @@ from limpide.models.respondents import SCORES, Opened, Respondent
 WITHOUT_SCORES = "needs the likelihood of given words, which cannot be asked of this model from outside"
 WITHOUT_TOKENS = "needs the likelihood of single tokens, for which the weights must be on this machine"
 Slices = tuple[dict[str, str], ...]
-CLOSED = ("endpoint", "answers")
+CLOSED = ("endpoint", "answers", "classifier")  # none of these tells how likely words are
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ BERT = Family(
     head_mix="attention.output.dense",
     mlp="output.dense",
     mlp_out=None,
-    lora_targets=("query", "key", "value", "intermediate.dense", "output.dense"),
+    attention_targets=("query", "key", "value", "attention.output.dense"),
+    mlp_targets=("intermediate.dense", "output.dense"),
     tied_head=True,
     notes="predicts masked tokens, does not generate; norms come after each sum; the head transforms before it decodes",
 )

@@ -19,8 +19,10 @@ class Family:
     side. router, experts_module: in a block, the modules that choose experts and that compute them, as `mlp.…`.
     mlp_out: in the module `mlp`, and in its shared and routed experts, the last linear layer; None where `mlp` is it.
     experts_transposed: are the fused experts' weights stored [expert, in, out].
-    encoder_mlp: `mlp` in a block of the encoder, where there is one. lora_targets: suffixes of the names of the linear
-    modules of attention and MLP, in the form `peft` takes.
+    encoder_mlp: `mlp` in a block of the encoder, where there is one. attention_targets, mlp_targets: suffixes of the
+    names of the linear modules of attention and MLP, in the form `peft` takes; the longer suffix decides where both
+    fit. mlp_parameters, expert_parameters: suffixes of the names of weights that `peft` reaches as parameters alone, of
+    dense and shared MLPs, and of routed experts, float[expert, …].
     biases: keys of config.json which, set to true, give linear layers a bias that a published checkpoint lacks.
     tied_head: does the head share the embedding's weight; None when each checkpoint's config decides.
     gguf: can Limpide write this family as GGUF.
@@ -40,8 +42,11 @@ class Family:
     head_mix: str
     mlp: str
     mlp_out: str | None
-    lora_targets: tuple[str, ...]
+    attention_targets: tuple[str, ...]
+    mlp_targets: tuple[str, ...]
     tied_head: bool | None
+    mlp_parameters: tuple[str, ...] = ()
+    expert_parameters: tuple[str, ...] = ()
     encoder_blocks: str | None = None
     encoder_mlp: str | None = None
     router: str | None = None
@@ -56,5 +61,11 @@ class Family:
     biases: tuple[str, ...] = ()
     notes: str = ""
 
+    @property
+    def lora_targets(self) -> tuple[str, ...]:
+        """Every linear module that an adapter can be put on by its name."""
+        return self.attention_targets + self.mlp_targets
 
-GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+GATED = ("gate_proj", "up_proj", "down_proj")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from limpide.models.families.family import GATED, Family
+from limpide.models.families.family import ATTENTION, GATED, Family
 
 GEMMA = Family(
     name="gemma",
@@ -19,7 +19,8 @@ GEMMA = Family(
     head_mix="self_attn.o_proj",
     mlp="mlp",
     mlp_out="down_proj",
-    lora_targets=GATED,
+    attention_targets=ATTENTION,
+    mlp_targets=GATED,
     biases=("attention_bias",),
     tied_head=True,
     notes="the embedding scales its output by the square root of the width; norms multiply by 1 + weight",

@@ -1,6 +1,6 @@
 """gpt-oss: a mixture of experts with attention sinks; published in MXFP4."""
 
-from limpide.models.families.family import Family
+from limpide.models.families.family import ATTENTION, Family
 
 GPT_OSS = Family(
     name="gpt_oss",
@@ -18,12 +18,14 @@ GPT_OSS = Family(
     mlp="mlp",
     mlp_out="down_proj",
     experts_transposed=True,
-    lora_targets=("q_proj", "k_proj", "v_proj", "o_proj"),
+    attention_targets=ATTENTION,
+    mlp_targets=(),
+    expert_parameters=("mlp.experts.gate_up_proj", "mlp.experts.down_proj"),
     tied_head=None,
     sliding=True,
     sinks=True,
     experts=True,
     router="mlp.router",
     experts_module="mlp.experts",
-    notes="adapters reach attention only: every MLP is a set of fused experts; one layer in two slides",
+    notes="every MLP is a set of fused experts, which adapters reach when asked to; one layer in two slides",
 )

@@ -1,6 +1,6 @@
 """Llama 2 to 3.3, SmolLM2, DeepSeek-R1-Distill-Llama: every checkpoint of the `llama` architecture."""
 
-from limpide.models.families.family import GATED, Family
+from limpide.models.families.family import ATTENTION, GATED, Family
 
 LLAMA = Family(
     name="llama",
@@ -17,7 +17,8 @@ LLAMA = Family(
     head_mix="self_attn.o_proj",
     mlp="mlp",
     mlp_out="down_proj",
-    lora_targets=GATED,
+    attention_targets=ATTENTION,
+    mlp_targets=GATED,
     tied_head=None,
     gguf=True,
     biases=("attention_bias", "mlp_bias"),

@@ -1,6 +1,6 @@
 """Mistral 7B and its dense successors."""
 
-from limpide.models.families.family import GATED, Family
+from limpide.models.families.family import ATTENTION, GATED, Family
 
 MISTRAL = Family(
     name="mistral",
@@ -17,7 +17,8 @@ MISTRAL = Family(
     head_mix="self_attn.o_proj",
     mlp="mlp",
     mlp_out="down_proj",
-    lora_targets=GATED,
+    attention_targets=ATTENTION,
+    mlp_targets=GATED,
     tied_head=None,
     sliding=True,
     notes="every layer slides where the config gives a window",

@@ -1,6 +1,6 @@
 """Qwen 2 and 2.5: the architecture of most distilled DeepSeek-R1 checkpoints."""
 
-from limpide.models.families.family import GATED, Family
+from limpide.models.families.family import ATTENTION, GATED, Family
 
 QWEN2 = Family(
     name="qwen2",
@@ -17,7 +17,8 @@ QWEN2 = Family(
     head_mix="self_attn.o_proj",
     mlp="mlp",
     mlp_out="down_proj",
-    lora_targets=GATED,
+    attention_targets=ATTENTION,
+    mlp_targets=GATED,
     tied_head=None,
     sliding=True,
     notes="query, key and value have biases; a sliding window only where the config turns it on",

@@ -3,7 +3,7 @@
 Nothing here imports torch: a passport is read without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from limpide.core.errors import ModelError, nearest
@@ -100,8 +100,11 @@ def blocks(network: "nn.Module", family: Family) -> list[Any]:
 
 def lora_targets(network: "nn.Module", family: Family) -> list[str]:
     """Those of `family.lora_targets` that this network has, for `peft`'s `target_modules`."""
-    names = [name for name, _ in plain(network).named_modules()]
-    return [target for target in family.lora_targets if any(name.endswith(f".{target}") for name in names)]
+    return _present(family.lora_targets, [name for name, _ in plain(network).named_modules()])
+
+
+def _present(suffixes: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [suffix for suffix in suffixes if any(name.endswith(f".{suffix}") for name in names)]
 
 
 def logits_from_hidden(network: "nn.Module", family: Family, hidden: "Tensor") -> "Tensor":

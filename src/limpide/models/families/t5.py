@@ -20,7 +20,8 @@ T5 = Family(
     mlp="layer.2.DenseReluDense",
     mlp_out="wo",
     # T5 has wi and wo; T5 1.1 and Flan-T5 have wi_0, wi_1 and wo.
-    lora_targets=("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"),
+    attention_targets=("q", "k", "v", "o"),
+    mlp_targets=("wi", "wi_0", "wi_1", "wo"),
     tied_head=None,
     layers_key="num_decoder_layers",
     notes="relative positions; hidden states are scaled by width^-1/2 before a tied head; cross-attention is layer.1",

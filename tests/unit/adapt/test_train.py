@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limpide.adapt import lora, training
-from limpide.adapt.lora import LoraSettings
+from limpide.adapt import adapters, stages, training
+from limpide.adapt.loss import Estimate
 from limpide.adapt.packing import Pack, pack
+from limpide.adapt.settings import TrainSettings
 from limpide.adapt.training import Trainer
 from limpide.core import files
 from limpide.core.errors import DataError, ModelError
@@ -62,20 +63,22 @@ def test_a_row_that_is_not_whole_in_the_packs_is_counted(tiny_path: Callable[[st
     model = open_model(tiny_path("llama"))
     rows = [render_example(model, example) for example in examples()]
     packs = pack(rows, 96)
-    assert lora._truncated(rows, packs) == 0
-    assert lora._truncated(rows, packs[1:]) == len(packs[0].ends)
+    assert stages.truncated(rows, packs) == 0
+    assert stages.truncated(rows, packs[1:]) == len(packs[0].ends)
     packs[0].ends[0] = packs[0].parents[packs[0].ends[0]]
-    assert lora._truncated(rows, packs) == 1
+    assert stages.truncated(rows, packs) == 1
 
 
 def test_training_that_never_helps_is_said_and_changes_nothing(
     subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worse = iter(range(100))
-    monkeypatch.setattr(training, "mean_loss", lambda *_: float(next(worse)))
+    monkeypatch.setattr(training, "held_out_loss", lambda *_: Estimate(float(next(worse)), None, None))
     result = adapt(given := subject(rows=examples(24)), validation=0.2)
     assert result.facts["best_step"] == 0
     assert "never lowered the validation loss: the adapter changes nothing" in result.warnings[0]
+    assert "the training changes nothing: the model gives what its base gives" in result.warnings[1]
+    assert result.facts["largest_effect"] == result.facts["moved"] == 0
     tensors = load_file(given.out / "adapter" / "adapter_model.safetensors")
     assert all(not t.any() for name, t in tensors.items() if "lora_B" in name)
 
@@ -136,12 +139,6 @@ def test_bfloat16_runs_are_equal_and_resume_too(subject: Callable[..., Subject])
     assert written(given.out) == written(whole.out)
 
 
-@pytest.mark.parametrize(("name", "what"), [("bert", "BERT is an encoder"), ("t5", "T5 is an encoder-decoder")])
-def test_only_decoders_are_adapted(subject: Callable[..., Subject], name: str, what: str) -> None:
-    with pytest.raises(ModelError, match=rf"(?s)works on decoders; {what}.*leave out 'adapt'.*limpide families"):
-        adapt(subject(model=name))
-
-
 def test_rows_longer_than_the_context_are_refused_by_file_and_line(subject: Callable[..., Subject]) -> None:
     rows = examples()
     for place in (2, 5):
@@ -172,7 +169,7 @@ def test_an_adapter_of_another_model_is_refused(
 def test_the_seed_alone_decides_how_an_adapter_starts(tiny_path: Callable[[str], Path]) -> None:
     def start(seed: int, drawn: int) -> torch.Tensor:
         torch.manual_seed(drawn)
-        network = lora.adapted_network(open_model(tiny_path("llama")), LoraSettings(rank=2), seed)
+        network = adapters.adapted_network(open_model(tiny_path("llama")), TrainSettings(rank=2), seed)
         return torch.cat([p.detach().flatten() for n, p in network.named_parameters() if "lora_A" in n])
 
     assert torch.equal(start(3, drawn=1), start(3, drawn=2))

@@ -21,7 +21,6 @@ from limpide.adapt.settings import TrainSettings
 from limpide.adapt.stages import padding, plan_of
 from limpide.adapt.training import Plan
 from limpide.core import files
-from limpide.core.errors import ModelError
 from limpide.core.progress import Progress
 from limpide.models.families.registry import blocks
 from limpide.models.model import Model
@@ -48,16 +47,10 @@ def settle(
 ) -> tuple[TrainSettings, dict[str, Any]]:
     """The settings with a number of layers instead of 'auto', and the facts behind it.
 
-    What was found is written in `out`, so that a run that goes on does not measure again. Raises ModelError.
+    What was found is written in `out`, so that a run that goes on does not measure again.
     """
     if settings.layers != "auto":
         return settings, {}
-    if settings.method == "full":
-        raise ModelError(
-            "A trial of several numbers of layers needs an adapter that can be taken off again.",
-            received="method: full, layers: auto",
-            remedy="set adapt.layers to all or to a number, or adapt.method to lora",
-        )
     path = out / "layers.json"
     if path.is_file():
         found = files.read_json(path)

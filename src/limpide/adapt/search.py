@@ -6,6 +6,7 @@ not win a long one, and rows that chose the winner flatter it: the held-out spli
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -30,7 +31,8 @@ FACTOR = 3.0  # between neighbouring learning rates, where none are given
 
 @dataclass(frozen=True)
 class Trial:
-    """One short training. nats, tokens: of each conversation kept aside, after its last step."""
+    """One short training. nats, tokens: of each conversation kept aside, after its last step; none where its
+    loss was no number on the way."""
 
     learning_rate: float
     rank: int
@@ -39,12 +41,18 @@ class Trial:
     seconds: float
 
     @property
+    def failed(self) -> bool:
+        return not self.nats
+
+    @property
     def held_out(self) -> Estimate:
         return estimate(self.nats, self.tokens)
 
     def told(self) -> dict[str, Any]:
-        found = self.held_out
         kept = {"learning_rate": self.learning_rate, "rank": self.rank, "seconds": round(self.seconds, 1)}
+        if self.failed:
+            return kept | {"held_out": None, "low": None, "high": None}
+        found = self.held_out
         return kept | {"held_out": found.mean, "low": found.low, "high": found.high}
 
 
@@ -58,10 +66,10 @@ def settle(
     if settings.search is None:
         return settings, {}
     rows, aside = material.answers
-    if settings.method == "full" or len(aside) < 2:
+    if len(aside) < 2:
         raise ModelError(
             "A search compares adapters on answers kept aside.",
-            received=f"method: {settings.method}, {len(aside)} answers kept aside",
+            received=f"{len(aside)} answers kept aside",
             remedy="give more rows, raise adapt.validation, or leave out adapt.search",
         )
     packs, held_out = (packs_for(model, part, settings.pack_tokens, seed) for part in (rows, aside))
@@ -76,7 +84,7 @@ def settle(
             tried = _with(settings, rate, rank).model_copy(update={"epochs": settings.search.epochs})
             trials.append(_try(model, tried, packs, held_out, seed))
             files.write_jsonl(path, [asdict(trial) for trial in trials])
-            task.advance(1, learning_rate=rate, rank=rank, held_out=round(trials[-1].held_out.mean, 4))
+            task.advance(1, learning_rate=rate, rank=rank, held_out=trials[-1].told()["held_out"])
     best, facts = choose(trials, count)
     progress.say(told(best, trials, facts))
     return _with(settings, best.learning_rate, best.rank), facts
@@ -108,7 +116,8 @@ def _try(model: Model, settings: TrainSettings, packs: Sequence[Pack], held_out:
     plan = plan_of(settings, "answers", packs, settings.epochs, seed)
     state = training.trainer(network, model.family, plan, padding(model))
     order = order_of(list(packs), seed)
-    with fused(network):
+    nats, tokens = list[float](), list[int]()
+    with fused(network), suppress(ModelError):  # a loss that is no number ends the trial, and not the search
         while state.step < plan.steps:
             training.take_step(state, order(state.step // plan.steps_per_epoch))
         nats, tokens = training.by_conversation(state, held_out)
@@ -120,9 +129,16 @@ def _try(model: Model, settings: TrainSettings, packs: Sequence[Pack], held_out:
 def choose(trials: Sequence[Trial], asked: int) -> tuple[Trial, dict[str, Any]]:
     """(the trial with the lowest loss, the facts behind it). search_lead: how much lower than the next best, paired.
 
-    asked: trials that the budget might have held.
+    asked: trials that the budget might have held. Raises ModelError where none came to an end.
     """
-    ranked = sorted(trials, key=lambda trial: (trial.held_out.mean, trial.rank))
+    ended = [trial for trial in trials if not trial.failed]
+    if not ended:
+        raise ModelError(
+            "The loss of every trial of the search was no number.",
+            received=", ".join(f"learning rate {trial.learning_rate:g}, rank {trial.rank}" for trial in trials),
+            remedy="give lower rates in adapt.search.learning_rates, or set adapt.precision: float32",
+        )
+    ranked = sorted(ended, key=lambda trial: (trial.held_out.mean, trial.rank))
     lead = difference(ranked[1], ranked[0]) if len(ranked) > 1 else None
     facts = {
         "search": [trial.told() for trial in trials],

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from limpide.core.operation import Settings
 
@@ -129,6 +130,14 @@ class TrainSettings(Settings):
         description="find the learning rate and the rank of the answers by short trainings first; {} for the usual",
     )
     retain: RetainSettings | None = Field(None, description="general examples mixed in against forgetting")
+
+    @model_validator(mode="after")
+    def _adapters_are_compared(self) -> "TrainSettings":
+        if self.method == "full" and (self.layers == "auto" or self.search is not None):
+            what = "layers: auto" if self.layers == "auto" else "search"
+            text = f"{what} compares adapters, and method: full has none: leave it out, or choose lora"
+            raise PydanticCustomError("adapters", text)
+        return self
 
     @property
     def scale(self) -> float:

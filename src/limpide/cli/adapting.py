@@ -86,9 +86,11 @@ def check_place(out: Path) -> None:
 
 def base_of(order: Order, shown: Progress) -> "Source":
     """The model that is adapted. Raises ModelError for a closed one, or an adapter alone."""
+    from limpide.adapt.adapters import check_base_precision
     from limpide.models.address import is_address
     from limpide.models.sources import resolve
 
+    check_base_precision(order.train)
     if is_address(order.model):
         raise ModelError(
             "A model that is asked over a network cannot be adapted: its weights are closed.",

@@ -37,6 +37,7 @@ def run(subject: Subject, settings: TrainSettings, progress: Progress) -> Result
 
     Nothing is kept of the steps. Raises DataError, ModelError as the training itself would.
     """
+    from limpide.adapt import head
     from limpide.adapt.adapters import check_base_precision
     from limpide.adapt.lessons import find_lessons, render
     from limpide.models.model import faster_precision, open_model
@@ -48,7 +49,8 @@ def run(subject: Subject, settings: TrainSettings, progress: Progress) -> Result
     model = open_model(subject.the_model(), precision=precision)
     material = render(model, lessons, [], settings.pack_tokens)
     rows = rows_of(lessons, data)
-    cost = cost_of(model, material, settings, subject, progress) | compute_of(model, material, settings)
+    speed = None if head.asked(subject, settings) else speed_of(model, material, settings, subject, progress)
+    cost = cost_of(model, material, settings, speed) | compute_of(model, material, settings)
     told = [*reasons(rows, cost)]
     found = {"version": 1, "verdict": verdict(told), "reasons": told, "rows": rows, "cost": cost}
     files.write_json(subject.out / FILE, found)
@@ -99,38 +101,43 @@ def taught(learnt: Sequence[Example], held_out: Sequence[Example]) -> dict[str, 
 # -------------------------------------------------------------------------------------------------- what does it take?
 
 
-def cost_of(
+def speed_of(
     model: Model, material: Material, settings: TrainSettings, subject: Subject, progress: Progress
-) -> dict[str, Any]:
-    """Seconds of the whole training and peak memory, from a few steps of it on this machine.
-
-    The steps are those of the answers, or of the texts where there are none; other stages are told at their speed,
-    preferences at a third of it, since each pair is read twice and once more without the adapter.
-    """
-    import psutil
-
+) -> float | None:
+    """Seconds a token, from a few steps on the answers, or on the texts where there are none; None without either."""
     from limpide.adapt import adapters, stages, training
     from limpide.adapt.fused import fused
     from limpide.adapt.packing import packs_for
 
     rows = material.answers[0] or material.texts[0]
-    seconds = None
-    if rows:
-        packs = packs_for(model, rows, settings.pack_tokens, subject.seed)
-        plan = stages.plan_of(settings, "answers", packs, TRIED, subject.seed)
-        network = adapters.trained_network(model, _all_layers(settings), subject.seed)
-        state = training.trainer(network, model.family, plan, stages.padding(model))
-        times = []
-        with fused(network), progress.task("trying a few steps", total=TRIED) as task:
-            for _ in range(min(TRIED, plan.steps)):
-                before = state.seconds, state.tokens
-                training.take_step(state, packs)
-                times.append((state.seconds - before[0]) / max(1, state.tokens - before[1]))
-                task.advance(1)
-        seconds = statistics.median(times[1:] or times) * _weighed_tokens(material, settings)
+    if not rows:
+        return None
+    packs = packs_for(model, rows, settings.pack_tokens, subject.seed)
+    plan = stages.plan_of(settings, "answers", packs, TRIED, subject.seed)
+    network = adapters.trained_network(model, _all_layers(settings), subject.seed)
+    state = training.trainer(network, model.family, plan, stages.padding(model))
+    times = []
+    with fused(network), progress.task("trying a few steps", total=TRIED) as task:
+        for _ in range(min(TRIED, plan.steps)):
+            before = state.seconds, state.tokens
+            training.take_step(state, packs)
+            times.append((state.seconds - before[0]) / max(1, state.tokens - before[1]))
+            task.advance(1)
+    return statistics.median(times[1:] or times)
+
+
+def cost_of(model: Model, material: Material, settings: TrainSettings, speed: float | None) -> dict[str, Any]:
+    """Seconds of the whole training, at most, and the highest memory so far. speed: seconds a token of its main stage.
+
+    Other stages are told at the same speed, preferences at a third of it, since each pair is read twice and once more
+    without the adapter; a search at its whole budget.
+    """
+    import psutil
+
     memory = psutil.Process().memory_info()
+    search = 0.0 if settings.search is None else 60 * settings.search.minutes
     return {
-        "seconds": seconds,
+        "seconds": None if speed is None else speed * _weighed_tokens(material, settings) + search,
         "peak_bytes": getattr(memory, "peak_wset", None) or _highest() or memory.rss,
         "machine_bytes": psutil.virtual_memory().total,
         "precision": model.precision,
@@ -154,11 +161,12 @@ def _highest() -> int | None:
 
 
 def _tokens(material: Material, settings: TrainSettings) -> dict[str, int]:
-    """Tokens that each stage reads over all its epochs."""
+    """Tokens that each stage reads over all its epochs; general examples mixed in count as long as others."""
+    retained = 0.0 if settings.retain is None else settings.retain.share
     pairs = sum(len(pair.chosen) + len(pair.rejected) for pair in material.preferences[0])
     return {
         "texts": settings.texts.epochs * sum(len(row.ids) for row in material.texts[0]),
-        "answers": settings.epochs * sum(len(row.ids) for row in material.answers[0]),
+        "answers": round(settings.epochs * sum(len(row.ids) for row in material.answers[0]) / (1 - retained)),
         "preferences": settings.preferences.epochs * pairs,
     }
 

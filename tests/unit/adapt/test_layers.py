@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from limpide.adapt import layers
 from limpide.adapt.adapters import targets_of
@@ -11,7 +13,6 @@ from limpide.adapt.layers import Trial, difference
 from limpide.adapt.loss import estimate
 from limpide.adapt.settings import TrainSettings
 from limpide.core import files
-from limpide.core.errors import ModelError
 from limpide.core.operation import Subject
 from limpide.models.families.registry import blocks
 from limpide.models.model import open_model
@@ -79,9 +80,10 @@ def test_auto_without_rows_kept_aside_takes_all_and_says_so(subject: Callable[..
     assert (facts["layers"], facts["layers_chosen_by"]) == ("all", "insufficient evidence")
 
 
-def test_auto_needs_an_adapter(subject: Callable[..., Subject]) -> None:
-    with pytest.raises(ModelError, match="an adapter that can be taken off again"):
-        adapt(subject(), layers="auto", method="full")
+@pytest.mark.parametrize("asked", [{"layers": "auto"}, {"search": {}}])
+def test_what_compares_adapters_needs_one(asked: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="compares adapters, and method: full has none"):
+        TrainSettings(method="full", **asked)
 
 
 def test_the_cost_is_told_on_the_same_conversations() -> None:

@@ -88,3 +88,33 @@ def test_equal_losses_prefer_the_smaller_rank() -> None:
     best, facts = search.choose(trials, 2)
     assert best.rank == 8
     assert "cannot be told" in search.told(best, trials, facts)
+
+
+def test_a_trial_whose_loss_is_no_number_is_one_that_lost(tiny_path: Callable[[str], Path], tmp_path: Path) -> None:
+    asked = SearchSettings(learning_rates=(GOOD, 1.0), ranks=(2,), epochs=1)
+
+    def explode(*given: object, **named: object) -> search.Trial:
+        found: search.Trial = tried(*given, **named)  # type: ignore[arg-type]
+        return found if found.learning_rate == GOOD else search.Trial(1.0, 2, (), (), 1.0)
+
+    tried = search._try
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_try", explode)
+        found = adapt(subject(tiny_path("llama"), tmp_path), search=asked, learning_rate=None).facts
+    assert found["learning_rate"] == GOOD
+    assert found["search"][1]["held_out"] is None
+    with pytest.raises(ModelError, match="every trial"):
+        search.choose([search.Trial(1.0, 2, (), (), 1.0)], 1)
+
+
+def test_training_that_ends_in_no_number_ends_the_trial_alone(
+    tiny_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limpide.adapt import training
+
+    def fail(*_: object) -> None:
+        raise ModelError("The training loss of step 1 is not a number.")
+
+    monkeypatch.setattr(training, "take_step", fail)
+    with pytest.raises(ModelError, match="every trial"):
+        adapt(subject(tiny_path("llama"), tmp_path), search=SearchSettings(ranks=(2,), epochs=1))

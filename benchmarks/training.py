@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 ALTERNATIONS = 3
 SWEEP_STEPS = 4  # of which the first warms up
+FACTS, TONE = "press-operator", "bicycle-hire"  # examples: new facts, and known things said in a house's own way
 UPPER = {"layers": 10, "rank": 32, "alpha": 32, "learning_rate": 0.005}
 
 Answer = dict[str, Any]
@@ -34,19 +35,21 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """ours, peer: what each side changes of the recipe's settings. goal: ours ÷ TRL."""
+    """ours, peer: what each side changes of the recipe's settings. goal: ours ÷ TRL. example: whose rows are learnt."""
 
     name: str
     epochs: int
     goal: float | None
     ours: Answer
     peer: Answer
+    example: str = FACTS
 
 
 CASES = (
     Case("LoRA fine-tuning, first epoch", 1, 3.0, {}, {}),
-    Case("four epochs, ours on the upper layers with the trunk kept, TRL on all", 4, 6.0, UPPER, {}),
-    Case("four epochs, both on the upper layers, our trunk kept", 4, None, UPPER, UPPER),
+    Case("four epochs of a tone, ours on the upper layers with the trunk kept, TRL on all", 4, 6.0, UPPER, {}, TONE),
+    Case("four epochs of facts, ours on the upper layers with the trunk kept, TRL on all", 4, None, UPPER, {}),
+    Case("four epochs of facts, both on the upper layers, our trunk kept", 4, None, UPPER, UPPER),
 )
 
 
@@ -66,20 +69,19 @@ def main() -> None:
     peer_python = peer_environment.python()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        job = {"recipe": str(ROOT / "examples/press-operator/recipe.yaml"), "rows": options.rows}
-        data = folder / "data"
-        data.mkdir()
-        rows = child.run(_ours(), "ours/rows.py", job | {"folder": str(data)}, folder)
+        rows = {example: _rows(example, folder, options.rows) for example in (FACTS, TONE)}
         bench = Bench(rows, folder, peer_python, options.threads)
-        candidates = _candidates(rows, options.quick)
+        candidates = _candidates(rows[FACTS], options.quick, options.case is None)
         print(f"Trying {len(candidates)} settings of the peer …", file=sys.stderr, flush=True)
         swept = bench.sweep(candidates, 2 if options.quick else SWEEP_STEPS)
         best = max(swept, key=lambda item: item[1])[0]
         times = 1 if options.quick else ALTERNATIONS
-        measured = {case.name: (case, *bench.alternate(case, best, times)) for case in CASES}
-    made = [_speed(case, rows, runs, base_loss) for case, runs, base_loss in measured.values()]
-    made[0]["tables"].append(_sweep_table(swept))
-    made += [_memory(case, runs) for case, runs, _ in measured.values()]
+        wanted = [case for case in CASES if options.case is None or options.case in case.name]
+        measured = [(case, *bench.alternate(case, best, times)) for case in wanted]
+    made = [_speed(case, rows[case.example], runs, base_loss) for case, runs, base_loss in measured]
+    if options.case is None:
+        made[0]["tables"].append(_sweep_table(swept))
+    made += [_memory(case, runs) for case, runs, _ in measured]
     print(f"{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
     if options.quick or options.rows:
         print(json.dumps(made, indent=2, ensure_ascii=False))
@@ -87,6 +89,10 @@ def main() -> None:
         return
     for row in made:
         print(f"{row['case']}: {row['ours']} beside {row['peer']} {row['unit']}, {row['ratio']:.2f}×")
+    if options.case is not None:  # only these lines are new
+        new = {row["case"]: row for row in made}
+        old = [row for row in json.loads(RESULTS.read_text(encoding="utf-8")) if row["case"] not in new]
+        made = [*old, *new.values()]
     files.write_json(RESULTS, made)
     print(f"written: {RESULTS.relative_to(ROOT)}", flush=True)
     subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmarks_page.py"), "--write"], check=True)
@@ -96,6 +102,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two candidates, one alternation; nothing is recorded")
     parser.add_argument("--rows", type=int, help="at most so many rows (16 or more); nothing is recorded")
+    parser.add_argument("--case", help="only cases whose name has this; their lines replace the old")
     parser.add_argument("--threads", type=int, default=machine.cores(), help="threads of torch (default: all cores)")
     return parser.parse_args()
 
@@ -104,20 +111,29 @@ def _ours() -> Path:
     return Path(sys.executable)
 
 
-def _candidates(rows: Answer, quick: bool) -> list[Answer]:
+def _rows(example: str, folder: Path, most: int | None) -> Answer:
+    """The training rows of an example, written for both sides in a folder of its own."""
+    (folder / example).mkdir()
+    job = {"recipe": str(ROOT / "examples" / example / "recipe.yaml"), "rows": most, "folder": str(folder / example)}
+    return child.run(_ours(), "ours/rows.py", job, folder)
+
+
+def _candidates(rows: Answer, quick: bool, whole: bool) -> list[Answer]:
     """The peer's settings worth trying on a CPU, all with Limpide's number of rows a step, as near as they allow."""
     step, width, at_once = rows["rows_a_step"], rows["pack_tokens"], rows["packs_a_step"]
     half = max(1, step // 2)
     one_row = {"layout": "packed", "batch": 1, "accumulate": 1, "width": width * at_once}
     packs = {"layout": "packed", "batch": at_once, "accumulate": 1, "width": width}
     loose = {"layout": "padding-free", "batch": step, "accumulate": 1, "width": None}
+    grouped_half = {"layout": "grouped", "batch": half, "accumulate": 2, "width": None}
     padded = {"layout": "padded", "batch": step, "accumulate": 1, "width": None}
     mixed = {"precision": "bfloat16 autocast", "attention": "sdpa"}
     pure = {"precision": "pure bfloat16", "attention": "sdpa"}
     if quick:
         return [padded | mixed, packs | pure]
+    if not whole:  # those that are fastest whenever all are tried
+        return [packs | pure, grouped_half | pure]
     layouts = [padded, padded | {"layout": "grouped"}, loose, packs, one_row]
-    grouped_half = {"layout": "grouped", "batch": half, "accumulate": 2, "width": None}
     return [
         *(layout | precision for precision in (mixed, pure) for layout in layouts),
         grouped_half | pure,
@@ -129,23 +145,22 @@ def _candidates(rows: Answer, quick: bool) -> list[Answer]:
 class Bench:
     """The children of one benchmark, with what they share."""
 
-    def __init__(self, rows: Answer, folder: Path, peer_python: Path, threads: int) -> None:
-        self.rows, self.folder, self.peer_python = rows, folder, peer_python
-        self.shared = {"rows": rows, "threads": threads}
+    def __init__(self, rows: dict[str, Answer], folder: Path, peer_python: Path, threads: int) -> None:
+        self.rows, self.folder, self.peer_python, self.threads = rows, folder, peer_python, threads
 
     def sweep(self, candidates: list[Answer], steps: int) -> list[tuple[Answer, float]]:
         """Each candidate with its tokens a second over a few steps."""
         job = {"candidates": candidates, "steps": steps}
-        return list(zip(candidates, self._peer(job, seed=0)["rates"], strict=True))
+        return list(zip(candidates, self._peer(FACTS, job, seed=0)["rates"], strict=True))
 
     def alternate(self, case: Case, best: Answer, times: int) -> tuple[list[Run], float]:
         """(runs, held-out loss of the base)."""
         sides, places = [], self.folder / str(CASES.index(case))
         for seed in range(times):
-            job = self.shared | {"data": str(self._data), "epochs": case.epochs, "seed": seed, "changes": case.ours}
+            job = self._shared(case.example) | {"epochs": case.epochs, "seed": seed, "changes": case.ours}
             ours = child.run(_ours(), "ours/lora.py", job | {"folder": str(places / f"ours-{seed}")}, self.folder)
             job = {"candidates": [best], "epochs": case.epochs, "folder": str(places / f"peer-{seed}")}
-            peer = self._peer(job | {"changes": case.peer}, seed=seed)
+            peer = self._peer(case.example, job | {"changes": case.peer}, seed=seed)
             sides.append((ours, peer))
             print(
                 f"{case.name}, {seed + 1}/{times}: ours {child.rate(ours['steps']):.0f} tokens/s, "
@@ -155,22 +170,20 @@ class Bench:
             )
         adapters = [str(places / f"ours-{seed}" / "adapter") for seed in range(times)]
         adapters += [str(places / f"peer-{seed}") for seed in range(times)]
-        base, *losses = self._losses([None, *adapters])
+        base, *losses = self._losses(case.example, [None, *adapters])
         pairs = zip(losses[:times], losses[times:], strict=True)
         return [Run(*side, seed, pair) for seed, (side, pair) in enumerate(zip(sides, pairs, strict=True))], base
 
-    @property
-    def _data(self) -> Path:
-        return self.folder / "data"
+    def _shared(self, example: str) -> Answer:
+        return {"rows": self.rows[example], "data": str(self.folder / example), "threads": self.threads}
 
-    def _peer(self, job: Answer, seed: int) -> Answer:
-        common = self.shared | {"rows_file": str(self._data / "rows.json"), "seed": seed}
+    def _peer(self, example: str, job: Answer, seed: int) -> Answer:
+        common = self._shared(example) | {"rows_file": str(self.folder / example / "rows.json"), "seed": seed}
         return child.run(self.peer_python, "peers/trl_sft.py", common | job, self.folder)
 
-    def _losses(self, adapters: list[str | None]) -> list[float]:
-        job = {"base": self.rows["base"], "data": str(self._data), "adapters": adapters}
-        answer = child.run(_ours(), "ours/held_out.py", job | {"threads": self.shared["threads"]}, self.folder)
-        losses: list[float] = answer["losses"]
+    def _losses(self, example: str, adapters: list[str | None]) -> list[float]:
+        job = self._shared(example) | {"base": self.rows[example]["base"], "adapters": adapters}
+        losses: list[float] = child.run(_ours(), "ours/held_out.py", job, self.folder)["losses"]
         return losses
 
 

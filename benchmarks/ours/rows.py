@@ -23,7 +23,8 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     path, folder = Path(job["recipe"]), Path(job["folder"])
     recipe = load_recipe(path)
     found = tuple(path.parent / file for file in recipe.data.examples)
-    prepare.run(Subject(folder, seed=recipe.seed), recipe.data.model_copy(update={"examples": found}), Quiet())
+    alone = recipe.data.model_copy(update={"examples": found, "charter": None})
+    prepare.run(Subject(folder, seed=recipe.seed), alone, Quiet())
     if job["rows"]:
         for name in ("train.jsonl", "held_out.jsonl"):
             save_examples(folder / name, load_examples(folder / name)[: job["rows"]])

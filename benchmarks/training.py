@@ -28,6 +28,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 ALTERNATIONS = 3
 SWEEP_STEPS = 4  # of which the first warms up
 FACTS, TONE = "press-operator", "bicycle-hire"  # examples: new facts, and known things said in a house's own way
+# Of a tone: learning rates at which each side did best of four tried
+TONED = {"rank": 32, "alpha": 32, "learning_rate": 0.004}
+TONED_UPPER = {"layers": 10, "rank": 32, "alpha": 32, "learning_rate": 0.008}
 UPPER = {"layers": 10, "rank": 32, "alpha": 32, "learning_rate": 0.005}
 
 Answer = dict[str, Any]
@@ -47,7 +50,14 @@ class Case:
 
 CASES = (
     Case("LoRA fine-tuning, first epoch", 1, 3.0, {}, {}),
-    Case("four epochs of a tone, ours on the upper layers with the trunk kept, TRL on all", 4, 6.0, UPPER, {}, TONE),
+    Case(
+        "four epochs of a tone, ours on the upper layers with the trunk kept, TRL on all",
+        4,
+        6.0,
+        TONED_UPPER,
+        TONED,
+        TONE,
+    ),
     Case("four epochs of facts, ours on the upper layers with the trunk kept, TRL on all", 4, None, UPPER, {}),
     Case("four epochs of facts, both on the upper layers, our trunk kept", 4, None, UPPER, UPPER),
 )

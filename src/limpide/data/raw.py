@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from limpide.core.errors import DataError
+from limpide.data.packages import OLE
 
 LONGEST_ROW = 16 * 2**20  # characters
 TOO_LONG = f"one row is longer than {LONGEST_ROW:,} characters: is a line break or a quotation mark missing?"
@@ -31,7 +32,7 @@ NOT_TEXT = {
     b"%PDF-": "a PDF document",
     b"{\\rtf": "an RTF document",
     b"PK\x03\x04": "a zip archive; spreadsheets are zip archives named .xlsx",
-    b"\xd0\xcf\x11\xe0": "a file of an older Office (.xls, .doc), or one with a password",
+    OLE: "a file of an older Office (.xls, .doc), or one with a password",
     b"PAR1": "a Parquet file; name it .parquet",
     b"SQLite format 3": "a SQLite database",
     b"\x1f\x8b": "compressed with gzip",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from limpide.data.blocks import CELL, Block, Document, Outline, Unreadable, finished, needed
+from limpide.data.packages import NO_PACKAGE, OLE
 
-OLE = b"\xd0\xcf\x11\xe0"  # the container of Office 97, and of a file with a password
 LARGEST_XML = 200_000_000  # bytes of text once unpacked
 LARGEST = 1_000_000_000  # bytes of all parts: the libraries hold pictures too
 MOST_SQUEEZED = 500  # times smaller than unpacked: text reaches 10 to 30
@@ -182,7 +182,7 @@ def _check_package(path: Path, part: str, program: str) -> None:
     try:
         with zipfile.ZipFile(path) as package:
             entries = package.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except NO_PACKAGE as error:
         raise Unreadable(f"is damaged: {_first_line(error)}; get it again from where it came from") from error
     if part not in {entry.filename for entry in entries}:
         raise Unreadable(f"is no {program} file: it holds no {part}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from limpide.core.errors import DataError, MissingError, UntrustedInput, nearest
+from limpide.data.packages import NO_PACKAGE, OLE
 from limpide.data.raw import BLOCK, Raw, Unread
 
 MOST_ROWS = 2**20  # rows that a sheet can have
@@ -23,7 +24,7 @@ MOST_SQUEEZED = 200  # unpacked size / packed size of a large part that is belie
 LARGE = 10 * 2**20  # bytes from which a part is large
 HELD = 256  # rows read at a time
 OVERLAP = 2**16  # bytes of a sheet looked at twice, so that no cell falls between two blocks
-OLE, ENCRYPTED = b"\xd0\xcf\x11\xe0", "EncryptedPackage".encode("utf-16-le")
+ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 PLAIN = ("General", "0", "@", "#")  # number formats that show a whole number as its digits
 AS_TEXT = "give the column the format Text, and write it as it must be read"
 
@@ -113,7 +114,7 @@ def _check_package(path: Path, name: str) -> None:
     try:
         with zipfile.ZipFile(path) as package:
             parts = package.infolist()  # a name says nothing: the texts may be in a part called .bin
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+    except NO_PACKAGE as error:
         raise _damaged(name, error) from error
     unpacked = sum(part.file_size for part in parts)
     squeezed = max((p.file_size / max(1, p.compress_size) for p in parts if p.file_size > LARGE), default=0)

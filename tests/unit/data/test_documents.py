@@ -328,6 +328,13 @@ def test_a_damaged_word_file_is_a_fault(tmp_path: Path, what: str) -> None:
     assert "a.docx: is damaged: " in faults(tmp_path / "a.docx")[0]
 
 
+def test_a_package_that_asks_for_a_newer_zip_is_a_fault(tmp_path: Path) -> None:
+    whole = word_file(tmp_path / "a.docx").read_bytes()
+    entry = whole.index(b"PK\x01\x02")
+    (tmp_path / "a.docx").write_bytes(whole[: entry + 6] + b"\xff" + whole[entry + 7 :])
+    assert "a.docx: is damaged: zip file version" in faults(tmp_path / "a.docx")[0]
+
+
 def test_a_bomb_among_the_pictures_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("limpide.data.read_office.LARGEST", 2_000_000)
     put(tmp_path / "a.docx", zipped({"word/document.xml": b"<x/>", "word/media/a.png": bytes(3_000_000)}))

@@ -60,7 +60,7 @@ def test_oddities_of_texts() -> None:
     assert odd(answer="क्\u200dष 👩\u200d🔧") == {}
     assert odd(answer="You moron") == {"toxic": "'m…' in the assistant message"}
     assert odd(rejected="You moron") == {"toxic": "'m…' in the rejected answer"}
-    for nothing in ("N/A", "...", "null", "-", "TODO"):
+    for nothing in ("N/A", "...", "null", "-", "TODO"):  # what people write where an answer is still to come
         assert odd(answer=nothing) == {"empty": f"the answer is '{nothing}'"}
     assert odd(answer="none") == odd(answer="42") == odd(answer="No.") == odd(answer="+") == {}
     assert odd(answer="nan", label="nan") == {}

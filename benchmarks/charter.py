@@ -12,14 +12,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import child
+import lines
 import machine
-
-from limpide.core import files
 
 ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "examples" / "bicycle-hire" / "recipe.yaml"
@@ -65,7 +63,7 @@ def main() -> None:
             if "error" in answer:
                 print(f"{case.name}: {answer['error']}", file=sys.stderr, flush=True)
                 continue
-            keep(case, list(rows(case, answer)))
+            lines.keep(RESULTS, case, list(rows(case, answer)), [known.name for known in CASES])
     subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmarks_page.py"), "--write"], check=True)
 
 
@@ -79,33 +77,23 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def keep(case: Case, made: list[Answer]) -> None:
-    """Put the lines of a case in the place of its old ones at once: a run that is stopped loses nothing."""
-    for row in made:
-        print(f"{row['case']}: {row['ours']:g} {row['unit']}; {row['goal'] or ''} {row['note'] or ''}", flush=True)
-    before = files.read_json(RESULTS) if RESULTS.is_file() else []
-    others = [row for row in before if row["case"].partition(": ")[0] != case.name]
-    order = [known.name for known in CASES]
-    files.write_json(RESULTS, sorted([*others, *made], key=lambda row: order.index(row["case"].partition(": ")[0])))
-
-
 def rows(case: Case, answer: Answer) -> Iterator[Answer]:
     """The lines of a case: what was taught, the answers that break the charter, what it cost, and the time."""
     charter, adapt = answer["facts"]["data"]["charter"], answer["facts"]["adapt"]
     taught = f"{charter.get('mended', 0)} answers put right, {charter.get('answers', 0)} of the glossary's own"
-    yield _row(case, "rows to learn from", adapt["rows"], "count", taught)
-    yield _row(case, "preference pairs made", charter.get("preferences", 0), "count")
+    yield lines.row(case, "rows to learn from", adapt["rows"], "count", taught)
+    yield lines.row(case, "preference pairs made", charter.get("preferences", 0), "count")
     changes = {change["name"]: change for change in answer["changes"] if not change["group"]}
     yield _violations(case, changes["charter.respected"])
     for change in answer["changes"]:
         if not change["group"] and change["after"] is not None and change["name"].startswith(SHOWN):
-            yield _row(case, change["name"], change["after"], change["unit"], _told(change))
+            yield lines.row(case, change["name"], change["after"], change["unit"], lines.told(change))
     perplexity = changes["retention.perplexity"]
     rise = perplexity["difference"] / perplexity["before"]
-    goal = _goal(case, f"at most {RISE:g}", rise <= RISE)
-    yield _row(case, "rise of perplexity", rise, "share", _told(perplexity)) | goal
-    yield _row(case, "training", answer["seconds"].get("adapt", 0.0), "s")
-    yield _row(case, "peak memory", answer["peak_bytes"] / 1e9, "GB")
+    goal = lines.goal(case, f"at most {RISE:g}", rise <= RISE)
+    yield lines.row(case, "rise of perplexity", rise, "share", lines.told(perplexity)) | goal
+    yield lines.row(case, "training", answer["seconds"].get("adapt", 0.0), "s")
+    yield lines.row(case, "peak memory", answer["peak_bytes"] / 1e9, "GB")
 
 
 def _violations(case: Case, respected: Answer) -> Answer:
@@ -117,35 +105,7 @@ def _violations(case: Case, respected: Answer) -> Answer:
     )
     met = after <= (1 - CUT) * before and respected["low"] > 0
     goal = f"at most {1 - CUT:g} of those before, interval below 0"
-    return _row(case, "answers that break the charter", after, "share", note) | _goal(case, goal, met)
-
-
-def _told(change: Answer) -> str:
-    """'before 0.58, difference 0.01 [0.00; 0.02], n = 1508: no detectable change'."""
-    if change["before"] is None or change["difference"] is None:
-        return str(change["verdict"])
-    ends = "" if change["low"] is None else f" [{change['low']:.4g}; {change['high']:.4g}]"
-    return (
-        f"before {change['before']:.4g}, difference {change['difference']:.4g}{ends}, n = {change['n']}: "
-        f"{change['verdict']}"
-    )
-
-
-def _goal(case: Case, goal: str, met: bool) -> Answer:
-    return {"goal": f"{goal}, {'met' if met else 'not met'}"} if case.held else {}
-
-
-def _row(case: Case, what: str, value: float, unit: str, note: str | None = None) -> Answer:
-    """A line without a peer and without a goal."""
-    return {
-        "case": f"{case.name}: {what}",
-        "ours": round(value, 4),
-        "unit": unit,
-        "goal": None,
-        "note": note,
-        "cpu": machine.cpu(),
-        "date": date.today().isoformat(),
-    }
+    return lines.row(case, "answers that break the charter", after, "share", note) | lines.goal(case, goal, met)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import child
+import lines
 import machine
 
-from limpide.core import files
 from limpide.models.sources import resolve
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +72,7 @@ def main() -> None:
             if "error" in answer:
                 print(f"{case.name}: {answer['error']}", file=sys.stderr, flush=True)
                 continue
-            keep(case, list(rows(case, answer)))
+            lines.keep(RESULTS, case, list(rows(case, answer)), [known.name for known in CASES])
     subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmarks_page.py"), "--write"], check=True)
 
 
@@ -103,17 +102,6 @@ def public_sets(crows: Path | None, bbq: list[Path] | None) -> list[tuple[str, s
     return found
 
 
-def keep(case: Case, made: list[Answer]) -> None:
-    """Put the lines of a case in the place of its old ones at once: a run that is stopped loses nothing."""
-    for row in made:
-        print(f"{row['case']}: {row['ours']:g} {row['unit']}; {row['goal'] or ''} {row['note'] or ''}", flush=True)
-    before = files.read_json(RESULTS) if RESULTS.is_file() else []
-    others = [row for row in before if row["case"].partition(": ")[0] != case.name]
-    order = [known.name for known in CASES]
-    together = sorted([*others, *made], key=lambda row: order.index(row["case"].partition(": ")[0]))
-    files.write_json(RESULTS, together)
-
-
 def rows(case: Case, answer: Answer) -> Iterator[Answer]:
     """The lines of a case: what went, what it cost, how long it took, and the public sets."""
     record = answer["record"]
@@ -123,15 +111,17 @@ def rows(case: Case, answer: Answer) -> Iterator[Answer]:
         reasons = record.get("reasons") or []
         told = "; ".join(json.dumps(reason, ensure_ascii=False) for reason in reasons)
         refused = "met" if record["verdict"] == "refused" else "not met"
-        yield _row(case, "reasons to refuse", len(reasons), "count", told) | {"goal": f"refused, {refused}"}
-    yield _row(case, "time", answer["seconds"], "s") | _goal(case, f"at most {SECONDS:g}", answer["seconds"] <= SECONDS)
-    yield _row(case, "peak memory", answer["peak_bytes"] / 1e9, "GB")
+        yield lines.row(case, "reasons to refuse", len(reasons), "count", told) | {"goal": f"refused, {refused}"}
+    yield lines.row(case, "time", answer["seconds"], "s") | lines.goal(
+        case, f"at most {SECONDS:g}", answer["seconds"] <= SECONDS
+    )
+    yield lines.row(case, "peak memory", answer["peak_bytes"] / 1e9, "GB")
     for one in answer["public"]:
         for change in one["changes"]:
             if change["group"] in SHOWN and change["after"] is not None:
                 where = "".join(f" ({value})" for value in change["group"].values())
                 name = f"{one['dialect']} {one['file']}{where}, {change['name']}"
-                yield _row(case, name, change["after"], change["unit"], _told(change))
+                yield lines.row(case, name, change["after"], change["unit"], lines.told(change))
 
 
 def _gap(case: Case, record: Answer, sentence: str) -> Answer:
@@ -140,13 +130,13 @@ def _gap(case: Case, record: Answer, sentence: str) -> Answer:
     target = record.get("target") or {}
     cut = target.get("cut")
     if cut is None:
-        return _row(case, "gap cut", 0, "share", sentence) | _goal(case, goal, False)
+        return lines.row(case, "gap cut", 0, "share", sentence) | lines.goal(case, goal, False)
     note = (
         f"[{cut['low']:.3f}; {cut['high']:.3f}]; {target['before']:.3f} → {target['after']:.3f} {target['unit']} on "
         f"{target['n']} unseen twins. Method {record['method']}, strength {record['strength']:g}. {sentence}"
     )
     met = cut["value"] >= CUT and cut["low"] > 0
-    return _row(case, "gap cut", cut["value"], "share", note) | _goal(case, goal, met)
+    return lines.row(case, "gap cut", cut["value"], "share", note) | lines.goal(case, goal, met)
 
 
 def _cost(case: Case, record: Answer) -> Iterator[Answer]:
@@ -157,39 +147,11 @@ def _cost(case: Case, record: Answer) -> Iterator[Answer]:
             continue
         if change["name"] == "retention.perplexity":
             rise = change["difference"] / change["before"]
-            line = _row(case, "rise of perplexity", rise, "share", _told(change))
-            yield line | _goal(case, f"at most {RISE:g}", rise <= RISE)
+            line = lines.row(case, "rise of perplexity", rise, "share", lines.told(change))
+            yield line | lines.goal(case, f"at most {RISE:g}", rise <= RISE)
         elif change["name"].startswith("truth."):
-            line = _row(case, change["name"], change["after"], change["unit"], _told(change))
-            yield line | _goal(case, "no significant drop", change["verdict"] != "worse")
-
-
-def _told(change: Answer) -> str:
-    """'before 0.58, difference 0.01 [0.00; 0.02], n = 1508: no detectable change'."""
-    if change["before"] is None or change["difference"] is None:
-        return str(change["verdict"])
-    ends = "" if change["low"] is None else f" [{change['low']:.4g}; {change['high']:.4g}]"
-    return (
-        f"before {change['before']:.4g}, difference {change['difference']:.4g}{ends}, n = {change['n']}: "
-        f"{change['verdict']}"
-    )
-
-
-def _goal(case: Case, goal: str, met: bool) -> Answer:
-    return {"goal": f"{goal}, {'met' if met else 'not met'}"} if case.held else {}
-
-
-def _row(case: Case, what: str, value: float, unit: str, note: str | None = None) -> Answer:
-    """A line without a peer and without a goal."""
-    return {
-        "case": f"{case.name}: {what}",
-        "ours": round(value, 4),
-        "unit": unit,
-        "goal": None,
-        "note": note,
-        "cpu": machine.cpu(),
-        "date": date.today().isoformat(),
-    }
+            line = lines.row(case, change["name"], change["after"], change["unit"], lines.told(change))
+            yield line | lines.goal(case, "no significant drop", change["verdict"] != "worse")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from limpide.core import files
 from limpide.core.errors import ModelError
 from limpide.models.changed import WHOLE
 from limpide.models.encoding import encode_requests
+from limpide.models.families.family import Family
 from limpide.models.families.registry import blocks, plain
 from limpide.models.families.targets import PARTS, Targets, adapter_targets, upper
 from limpide.models.likelihood import read
@@ -44,29 +45,39 @@ def trained_network(model: Model, settings: TrainSettings, seed: int) -> Any:
     return adapted_network(model, settings, seed)
 
 
+def lora_config(
+    settings: TrainSettings, targets: Targets, family: Family, task: str | None, saved: Sequence[str] = ()
+) -> Any:
+    """What `peft` is told of an adapter. task: its name for the kind of model. saved: modules that are learnt whole."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.scale,
+        target_modules=list(targets.modules),
+        target_parameters=list(targets.parameters) or None,
+        modules_to_save=list(saved) or None,
+        lora_dropout=0.0,
+        bias="none",
+        task_type=task,
+        fan_in_fan_out=family.transposed,
+        use_rslora=settings.method == "rslora",
+        use_dora=settings.method == "dora",
+    )
+
+
 def adapted_network(model: Model, settings: TrainSettings, seed: int) -> Any:
     """The model's network with a fresh adapter; the seed is set first, because the adapter's start is random.
 
     lora: Hu et al. 2021. rslora: Kalajdzievski 2023, scaled by alpha ÷ √rank. dora: Liu et al. 2024, which computes the
     length of every row of W + BA in each pass. Raises ModelError for what `peft` cannot adapt.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
     targets = targets_of(model, settings)
     model.network.requires_grad_(False)
     torch.manual_seed(seed)
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.scale,
-        target_modules=list(targets.modules),
-        target_parameters=list(targets.parameters) or None,
-        lora_dropout=0.0,
-        bias="none",
-        task_type=TASKS.get(model.kind),
-        fan_in_fan_out=model.family.transposed,
-        use_rslora=settings.method == "rslora",
-        use_dora=settings.method == "dora",
-    )
+    config = lora_config(settings, targets, model.family, TASKS.get(model.kind))
     network = get_peft_model(model.network, config, autocast_adapter_dtype=False)
     network.eval()  # no dropout: the loss of a step must not depend on how the step is cut
     return network

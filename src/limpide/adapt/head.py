@@ -191,9 +191,9 @@ def made(base: Path, labels: Sequence[str], settings: TrainSettings, seed: int) 
     from dataclasses import replace
 
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    from limpide.adapt.adapters import targets_of, trained_network
+    from limpide.adapt.adapters import lora_config, targets_of, trained_network
     from limpide.models.classifier import HEADS, with_head
 
     if settings.base_precision != "whole":
@@ -217,19 +217,7 @@ def made(base: Path, labels: Sequence[str], settings: TrainSettings, seed: int) 
         return replace(classifier, network=network)
     targets = targets_of(like, settings)
     torch.manual_seed(seed)
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.scale,
-        target_modules=list(targets.modules),
-        target_parameters=list(targets.parameters) or None,
-        modules_to_save=list(classifier.fresh),
-        lora_dropout=0.0,
-        bias="none",
-        task_type="SEQ_CLS",
-        fan_in_fan_out=classifier.family.transposed,
-        use_rslora=settings.method == "rslora",
-        use_dora=settings.method == "dora",
-    )
+    config = lora_config(settings, targets, classifier.family, "SEQ_CLS", classifier.fresh)
     network = get_peft_model(classifier.network, config)
     network.eval()  # no dropout: the loss of a step must not depend on how the step is cut
     return replace(classifier, network=network)

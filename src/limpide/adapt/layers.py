@@ -15,7 +15,7 @@ from limpide.adapt import training
 from limpide.adapt.adapters import trained_network
 from limpide.adapt.fused import fused
 from limpide.adapt.lessons import Material
-from limpide.adapt.loss import Estimate, estimate
+from limpide.adapt.loss import Estimate, difference, estimate
 from limpide.adapt.packing import Pack, packs_for
 from limpide.adapt.settings import TrainSettings
 from limpide.adapt.stages import padding, plan_of
@@ -123,11 +123,6 @@ def _try(
     network.unload()
     rate = (state.tokens - before[0]) / (state.seconds - before[1])
     return Trial(count, estimate(nats, tokens), tuple(nats), tuple(tokens), rate)
-
-
-def difference(one: Trial, other: Trial) -> Estimate:
-    """How many nats a token more `one` loses than `other` on the same conversations, with its interval."""
-    return estimate([a - b for a, b in zip(one.nats, other.nats, strict=True)], one.tokens)
 
 
 def _told(trial: Trial) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -42,6 +42,21 @@ def estimate(nats: Sequence[float], tokens: Sequence[int]) -> Estimate:
     error = (count / (count - 1) * squares) ** 0.5 / total
     half = float(t.ppf(0.975, count - 1)) * error
     return Estimate(mean, mean - half, mean + half)
+
+
+class Judged(Protocol):
+    """What was lost on conversations kept aside. nats, tokens: of each."""
+
+    @property
+    def nats(self) -> tuple[float, ...]: ...
+
+    @property
+    def tokens(self) -> tuple[int, ...]: ...
+
+
+def difference(one: Judged, other: Judged) -> Estimate:
+    """How many nats a token more `one` loses than `other` on the same conversations, with its interval."""
+    return estimate([a - b for a, b in zip(one.nats, other.nats, strict=True)], one.tokens)
 
 
 def summed_loss(network: Any, family: Family, batch: Batch, entered: Entered | None = None) -> torch.Tensor:

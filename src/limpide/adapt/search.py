@@ -16,7 +16,7 @@ from limpide.adapt import training
 from limpide.adapt.adapters import adapted_network
 from limpide.adapt.fused import fused
 from limpide.adapt.lessons import Material
-from limpide.adapt.loss import Estimate, estimate
+from limpide.adapt.loss import Estimate, difference, estimate
 from limpide.adapt.packing import Pack, packs_for
 from limpide.adapt.settings import SearchSettings, TrainSettings
 from limpide.adapt.stages import order_of, padding, plan_of
@@ -146,11 +146,6 @@ def choose(trials: Sequence[Trial], asked: int) -> tuple[Trial, dict[str, Any]]:
         "search_lead": None if lead is None else {"nats": lead.mean, "low": lead.low, "high": lead.high},
     }
     return ranked[0], facts
-
-
-def difference(one: Trial, other: Trial) -> Estimate:
-    """How many nats a token more `one` loses than `other` on the same conversations."""
-    return estimate([a - b for a, b in zip(one.nats, other.nats, strict=True)], one.tokens)
 
 
 def told(best: Trial, trials: Sequence[Trial], facts: dict[str, Any]) -> str:

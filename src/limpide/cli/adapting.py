@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import limpide
 from limpide.adapt.settings import TrainSettings
 from limpide.cli.held_out import CLASSES, Found, changes, classes, commonest, words
+from limpide.cli.places import check_new, take_name
 from limpide.core import catalogue, digests, files
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.core.operation import Result, Settings, Subject
@@ -71,17 +72,8 @@ def order_of(model: str, given: Sequence[Path], data: Mapping[str, Any], rest: M
     examples = tuple(path for path in given if path not in documents)
     prepare = PrepareSettings(**{**data, "examples": examples, "documents": documents})
     order = Order(model=model, given=tuple(given), prepare=prepare, **rest)
-    check_place(order.out)
+    check_new(order.out)
     return order
-
-
-def check_place(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"{out} is not empty, and nothing is overwritten.",
-            expected="a folder that does not exist yet",
-            remedy="name another folder with --out, or move this one away",
-        )
 
 
 def base_of(order: Order, shown: Progress) -> "Source":
@@ -123,7 +115,7 @@ def adapt(order: Order, source: "Source", shown: Progress) -> Adapted:
         files.write_text(made / RECIPE, recipe_text(order, source))
         files.write_text(made / PAGE, page_of(record, made, order))
         shutil.rmtree(alone.root.parent)
-        _take_name(made, order.out)
+        take_name(made, order.out)
     return Adapted(record, order.out)
 
 
@@ -211,18 +203,6 @@ def page_of(record: Mapping[str, Any], made: Path, order: Order) -> str:
     from limpide.document.adapted_page import page
 
     return page(record, files.read_jsonl(made / LOSSES), order.language)
-
-
-def _take_name(made: Path, out: Path) -> None:
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-    if out.exists():
-        raise UsageError(
-            f"{out} was made by another run meanwhile; this one's result is kept beside it.",
-            received=made,
-            remedy=f"move it: mv {shlex.quote(str(made))} NAME",
-        )
-    made.rename(out)
 
 
 # ------------------------------------------------------------------------------------------- to do it again, elsewhere

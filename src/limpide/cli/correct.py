@@ -15,8 +15,9 @@ import limpide
 from limpide.cli.explain import check_page, closed
 from limpide.cli.lists import repeated
 from limpide.cli.output import Json, print_json, print_rows, progress, visible
+from limpide.cli.places import check_new, take_name
 from limpide.core import catalogue, digests, files
-from limpide.core.errors import GateFailed, MissingError, ModelError, UsageError
+from limpide.core.errors import GateFailed, MissingError, ModelError
 from limpide.core.measure import Change
 from limpide.core.operation import Operation, Settings, Subject
 from limpide.core.progress import Progress
@@ -119,15 +120,7 @@ def check_places(out: Path, html: Path | None) -> None:
     """Raise UsageError, MissingError for places that could not be written once all is computed."""
     if html is not None:
         check_page(html)
-    if out.is_file():
-        raise UsageError(f"{out} is a file; a correction is kept in a folder.", remedy="name a folder with --out")
-    if out.is_dir() and any(out.iterdir()):
-        raise UsageError(
-            f"{out} is not empty.",
-            received=", ".join(sorted(path.name for path in out.iterdir())[:5]),
-            expected="a folder that does not exist yet",
-            remedy="name another folder with --out, or move this one away",
-        )
+    check_new(out)
 
 
 def subject_of(ref: str, data: Path | None, seed: int, shown: Progress) -> Subject:
@@ -190,7 +183,7 @@ def corrected(
         if (made / CORRECTED).is_dir():
             (made / CORRECTED).rename(made / MODEL)
         files.write_text(made / PAGE, page(record, code))
-        _take_name(made, out)
+        take_name(made, out)
     return Kept(record, out, out / MODEL if (out / MODEL).is_dir() else None)
 
 
@@ -201,18 +194,6 @@ def workplace(operation: Operation, chosen: Settings, subject: Subject, out: Pat
     asked = [operation.name, chosen.model_dump(mode="json"), subject.seed, model_digest(subject.the_model())]
     key = digests.of_value([*asked, digests.of_code(Path(limpide.__file__).parent)])
     return out.with_name(f".{out.name}.{key[: digests.SHORT]}")
-
-
-def _take_name(made: Path, out: Path) -> None:
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-    if out.exists():
-        raise UsageError(
-            f"{out} was made by another run meanwhile; this one's result is kept beside it.",
-            received=made,
-            remedy=f"move it: mv {shlex.quote(str(made))} NAME",
-        )
-    made.rename(out)
 
 
 def require_accepted(kept: Kept) -> None:

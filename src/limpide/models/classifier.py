@@ -246,14 +246,9 @@ def batches(lengths: Sequence[int], budget: int = TOKENS) -> Iterator[list[int]]
 
 def logits(network: Any, rows: Sequence[Sequence[int]], pad: int) -> "Tensor":
     """float32[rows, classes] of token ids, padded on the right to the longest; gradients flow where they are on."""
-    import torch
+    from limpide.models.likelihood import padded
 
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad)
-    seen = torch.zeros_like(ids)
-    for row, tokens in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        seen[row, : len(tokens)] = 1
+    ids, seen = padded(rows, pad)
     found: Tensor = network(input_ids=ids, attention_mask=seen).logits
     return found.float()
 

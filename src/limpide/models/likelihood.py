@@ -69,7 +69,7 @@ def layouts(model: "Model", items: Sequence[Encoded]) -> dict[str, Layout]:
 
 
 def _decoder(model: "Model", items: Sequence[Encoded]) -> Places:
-    ids, seen = _padded([item.ids[:-1] for item in items], 0)
+    ids, seen = padded([item.ids[:-1] for item in items], 0)
     hidden = backbone(model.network, model.family)(input_ids=ids, attention_mask=seen, use_cache=False)
     rows, columns = _at((row, len(item.context) - 1 + k) for row, item in enumerate(items) for k in _tokens(item))
     return Places(hidden.last_hidden_state[rows, columns], _targets(items), rows, len(items))
@@ -85,16 +85,16 @@ def _encoder(model: "Model", items: Sequence[Encoded]) -> Places:
             copies.append([*whole[:place], tokenizer.mask_token_id, *whole[place + 1 :]])
             at.append(place)
             owner.append(index)
-    ids, seen = _padded(copies, tokenizer.pad_token_id or 0)
+    ids, seen = padded(copies, tokenizer.pad_token_id or 0)
     hidden = backbone(model.network, model.family)(input_ids=ids, attention_mask=seen).last_hidden_state
     return Places(hidden[range(len(copies)), at], _targets(items), torch.tensor(owner), len(items))
 
 
 def _encoder_decoder(model: "Model", items: Sequence[Encoded]) -> Places:
     pad = model.tokenizer.pad_token_id or 0
-    source, seen = _padded([item.context for item in items], pad)
+    source, seen = padded([item.context for item in items], pad)
     start = int(plain(model.network).config.decoder_start_token_id)
-    written, written_seen = _padded([(start, *item.continuation[:-1]) for item in items], pad)
+    written, written_seen = padded([(start, *item.continuation[:-1]) for item in items], pad)
     encoded = plain(model.network).get_encoder()(input_ids=source, attention_mask=seen).last_hidden_state
     hidden = backbone(model.network, model.family)(
         input_ids=written,
@@ -120,7 +120,7 @@ def _at(places: Iterable[tuple[int, int]]) -> tuple[Tensor, Tensor]:
     return torch.tensor(rows), torch.tensor(columns)
 
 
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
     """(ids, 1 where there is one), long[rows, longest], padded on the right."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad)

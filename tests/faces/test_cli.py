@@ -4,15 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import Command, calling
 from limpide.cli import main as command_line
-from limpide.cli.main import COMMANDS, main
+from limpide.cli.main import COMMANDS
 from limpide.core import catalogue, errors
 from limpide.core.errors import Fault, LimpideError
 from limpide.release.sign import sign_folder
@@ -30,37 +30,9 @@ LEAVES += [
 ]
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    def error(self) -> dict[str, Any]:
-        """The one JSON object that is an error; progress events have an 'event'."""
-        rows = [json.loads(line) for line in self.err.splitlines()]
-        (found,) = [row for row in rows if "event" not in row]
-        return dict(found)
-
-
-Limpide = Callable[..., Said]
-
-
 @pytest.fixture
-def limpide(capsys: pytest.CaptureFixture[str]) -> Limpide:
-    def run(*arguments: object) -> Said:
-        capsys.readouterr()
-        try:
-            main([str(a) for a in arguments])
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        return Said(code, *capsys.readouterr())
-
-    return run
+def limpide(capsys: pytest.CaptureFixture[str]) -> Command:
+    return calling(capsys)
 
 
 def process(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -74,7 +46,7 @@ def process(*arguments: object, **variables: str) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize("command", [[], *LEAVES], ids=" ".join)
-def test_every_help_has_an_example(limpide: Limpide, command: Sequence[str]) -> None:
+def test_every_help_has_an_example(limpide: Command, command: Sequence[str]) -> None:
     said = limpide(*command, "--help")
     assert said.code == 0
     assert f"Example: limpide {' '.join(command)}" in " ".join(said.out.split())
@@ -82,13 +54,13 @@ def test_every_help_has_an_example(limpide: Limpide, command: Sequence[str]) -> 
 
 
 @pytest.mark.parametrize("command", [[], ["audit"], ["data"], ["keys"]], ids=" ".join)
-def test_without_a_command_the_help_is_shown(limpide: Limpide, command: Sequence[str]) -> None:
+def test_without_a_command_the_help_is_shown(limpide: Command, command: Sequence[str]) -> None:
     said = limpide(*command)
     assert said.code == 0
     assert "Usage: limpide" in said.out
 
 
-def test_version(limpide: Limpide) -> None:
+def test_version(limpide: Command) -> None:
     from limpide import __version__
 
     assert limpide("--version").out.strip() == __version__
@@ -109,7 +81,7 @@ def test_version(limpide: Limpide) -> None:
         (["open", "a", "b"], "b", "limpide open --help"),
     ],
 )
-def test_mistakes_in_a_command(limpide: Limpide, arguments: list[str], said: str, to_do: str) -> None:
+def test_mistakes_in_a_command(limpide: Command, arguments: list[str], said: str, to_do: str) -> None:
     found = limpide(*arguments)
     assert found.code == 2
     assert said in found.err
@@ -137,7 +109,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 @pytest.mark.parametrize("kind", RAISED)
 def test_every_error_has_its_code_and_its_two_forms(
-    limpide: Limpide, monkeypatch: pytest.MonkeyPatch, kind: type[LimpideError]
+    limpide: Command, monkeypatch: pytest.MonkeyPatch, kind: type[LimpideError]
 ) -> None:
     error = kind("Bad é.", received=1, remedy="do this", faults=[Fault("f.yaml", 3, "wrong")])
     raising(monkeypatch, error)
@@ -149,11 +121,11 @@ def test_every_error_has_its_code_and_its_two_forms(
     assert said.error() == error.record()
 
 
-def test_a_fault_in_limpide_is_told_without_a_traceback(limpide: Limpide, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_limpide_is_told_without_a_traceback(limpide: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     raising(monkeypatch, ZeroDivisionError("oops"))
     said = limpide("families")
     assert said.code == 1
-    assert "A fault in Limpide: ZeroDivisionError: oops" in said.err
+    assert "A fault in Command: ZeroDivisionError: oops" in said.err
     assert "LIMPIDE_DEBUG=1" in said.err
     assert limpide("families", "--json").error()["exit_code"] == 1
     monkeypatch.setenv("LIMPIDE_DEBUG", "1")
@@ -161,7 +133,7 @@ def test_a_fault_in_limpide_is_told_without_a_traceback(limpide: Limpide, monkey
         limpide("families")
 
 
-def test_ctrl_c(limpide: Limpide, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c(limpide: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     raising(monkeypatch, KeyboardInterrupt())
     said = limpide("families")
     assert said.code == 130
@@ -186,7 +158,7 @@ def test_a_real_process_leaves_with_the_code() -> None:
 # -------------------------------------------------------------------------------------------------------- the commands
 
 
-def test_families(limpide: Limpide) -> None:
+def test_families(limpide: Command) -> None:
     said = limpide("families")
     table = limpide("families", "--json").json()
     assert "Llama" in said.out
@@ -194,7 +166,7 @@ def test_families(limpide: Limpide) -> None:
     assert {len(cells) for cells in table.values()} == {len(next(iter(table.values())))}
 
 
-def test_keys_are_never_overwritten(limpide: Limpide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_never_overwritten(limpide: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = tmp_path / "keys" / "release.pem"
     made = limpide("keys", "new", key, "--json").json()
     assert (made["private"], made["public"]) == (str(key), str(key.with_suffix(".pub")))
@@ -218,7 +190,7 @@ def signed(tmp_path: Path, key_folder: Path) -> Path:
     return folder
 
 
-def test_verify_and_approve(limpide: Limpide, signed: Path, key_folder: Path) -> None:
+def test_verify_and_approve(limpide: Command, signed: Path, key_folder: Path) -> None:
     verify = ("verify", signed, "--key", key_folder / "release.pub")
     said = limpide(*verify)
     assert said.code == 0
@@ -235,7 +207,7 @@ def test_verify_and_approve(limpide: Limpide, signed: Path, key_folder: Path) ->
     assert [a["statement"] for a in record["approvals"]] == ["Fine."]
 
 
-def test_a_changed_byte_is_named(limpide: Limpide, signed: Path, key_folder: Path) -> None:
+def test_a_changed_byte_is_named(limpide: Command, signed: Path, key_folder: Path) -> None:
     (signed / "gguf" / "model.gguf").write_bytes(bytes(99) + b"\1")
     (signed / "more.txt").write_text("x")
     (signed / "README.md").unlink()
@@ -247,21 +219,21 @@ def test_a_changed_byte_is_named(limpide: Limpide, signed: Path, key_folder: Pat
 
 @pytest.mark.parametrize("command", ["ask", "serve"])
 def test_nothing_is_loaded_from_a_release_that_changed(
-    limpide: Limpide, signed: Path, key_folder: Path, command: str
+    limpide: Command, signed: Path, key_folder: Path, command: str
 ) -> None:
     (signed / "gguf" / "model.gguf").write_bytes(b"\1")
     question = ["Hello?"] if command == "ask" else []
     assert limpide(command, signed, *question, "--key", key_folder / "release.pub").code == 6
 
 
-def test_a_missing_key_or_folder(limpide: Limpide, signed: Path, tmp_path: Path, key_folder: Path) -> None:
+def test_a_missing_key_or_folder(limpide: Command, signed: Path, tmp_path: Path, key_folder: Path) -> None:
     for folder, key in ((signed, tmp_path / "no.pub"), (tmp_path / "no", key_folder / "release.pub")):
         said = limpide("verify", folder, "--key", key)
         assert said.code == 2
         assert "no" in said.err
 
 
-def test_init_then_dry_run(limpide: Limpide, tmp_path: Path, tiny_base: Path) -> None:
+def test_init_then_dry_run(limpide: Command, tmp_path: Path, tiny_base: Path) -> None:
     path = tmp_path / "a b" / "recipe.yaml"
     said = limpide("init", path, "--name", "Fault codes!", "--base", tiny_base, "--yes")
     assert said.code == 0
@@ -280,14 +252,14 @@ def test_init_then_dry_run(limpide: Limpide, tmp_path: Path, tiny_base: Path) ->
     assert f"{missing}: the run will stop there" in limpide("run", path, "--dry-run").out
 
 
-def test_init_where_nothing_can_be_written(limpide: Limpide, tmp_path: Path) -> None:
+def test_init_where_nothing_can_be_written(limpide: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     said = limpide("init", tmp_path / "file" / "recipe.yaml", "--yes")
     assert said.code == 2
     assert "Nothing can be written" in said.err
 
 
-def test_a_recipe_with_faults(limpide: Limpide, tmp_path: Path) -> None:
+def test_a_recipe_with_faults(limpide: Command, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("nam: a\n")
     said = limpide("run", path, "--json")
@@ -302,7 +274,7 @@ def test_a_recipe_with_faults(limpide: Limpide, tmp_path: Path) -> None:
 
 
 def test_run_twice(
-    limpide: Limpide, bench: Bench, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limpide: Command, bench: Bench, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said = limpide("run", recipe)
@@ -318,7 +290,7 @@ def test_run_twice(
     assert all(step["done"] for step in plan["steps"])
 
 
-def test_run_says_hold_with_its_code(limpide: Limpide, bench: Bench, recipe: Path, tmp_path: Path) -> None:
+def test_run_says_hold_with_its_code(limpide: Command, bench: Bench, recipe: Path, tmp_path: Path) -> None:
     bench.change = 1.0
     said = limpide("run", recipe, "--folder", tmp_path, "--json")
     assert said.code == 3
@@ -327,7 +299,7 @@ def test_run_says_hold_with_its_code(limpide: Limpide, bench: Bench, recipe: Pat
     assert not (tmp_path / "releases").exists()
 
 
-def test_run_waits_for_a_named_person(limpide: Limpide, bench: Bench, recipe: Path, tmp_path: Path) -> None:
+def test_run_waits_for_a_named_person(limpide: Command, bench: Bench, recipe: Path, tmp_path: Path) -> None:
     edit(recipe, "{sign_with", "{approval: required, sign_with")
     run = ("run", recipe, "--folder", tmp_path)
     said = limpide(*run)
@@ -339,7 +311,7 @@ def test_run_waits_for_a_named_person(limpide: Limpide, bench: Bench, recipe: Pa
 
 
 def test_from_needs_a_yes_where_nobody_can_be_asked(
-    limpide: Limpide, bench: Bench, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limpide: Command, bench: Bench, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.change = 1.0
     run = ("run", recipe, "--folder", tmp_path)
@@ -353,7 +325,7 @@ def test_from_needs_a_yes_where_nobody_can_be_asked(
     assert bench.ran[0] == "parity"
 
 
-def test_ctrl_c_in_a_run_keeps_what_was_finished(limpide: Limpide, bench: Bench, recipe: Path, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_run_keeps_what_was_finished(limpide: Command, bench: Bench, recipe: Path, tmp_path: Path) -> None:
     def stop(_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -366,7 +338,7 @@ def test_ctrl_c_in_a_run_keeps_what_was_finished(limpide: Limpide, bench: Bench,
 
 
 def test_a_release_of_another_recipe_stops_the_run_at_once(
-    limpide: Limpide, bench: Bench, recipe: Path, tmp_path: Path
+    limpide: Command, bench: Bench, recipe: Path, tmp_path: Path
 ) -> None:
     limpide("run", recipe, "--folder", tmp_path)
     bench.ran.clear()
@@ -380,7 +352,7 @@ def test_a_release_of_another_recipe_stops_the_run_at_once(
 # ---------------------------------------------------------------------------------------------------- on a tiny model
 
 
-def test_open(limpide: Limpide, tiny_base: Path) -> None:
+def test_open(limpide: Command, tiny_base: Path) -> None:
     said = limpide("open", tiny_base)
     assert said.code == 0, said.err
     assert "Llama" in said.out
@@ -390,7 +362,7 @@ def test_open(limpide: Limpide, tiny_base: Path) -> None:
     assert {f["name"] for f in record["files"]} >= {"config.json", "model.safetensors"}
 
 
-def test_open_refuses_what_could_run_code(limpide: Limpide, tiny_base: Path, tmp_path: Path) -> None:
+def test_open_refuses_what_could_run_code(limpide: Command, tiny_base: Path, tmp_path: Path) -> None:
     import shutil
 
     folder = tmp_path / "evil"
@@ -401,7 +373,7 @@ def test_open_refuses_what_could_run_code(limpide: Limpide, tiny_base: Path, tmp
     assert "modeling_evil.py" in said.err
 
 
-def test_data_show_marks_what_is_trained(limpide: Limpide, recipe: Path, tiny_base: Path) -> None:
+def test_data_show_marks_what_is_trained(limpide: Command, recipe: Path, tiny_base: Path) -> None:
     said = limpide("data", "show", recipe.parent / "examples.jsonl", "--model", tiny_base, "--rows", "2")
     assert said.code == 0, said.err
     assert "«Answer 0.<|im_end|>»" in said.out
@@ -417,7 +389,7 @@ def test_data_show_marks_what_is_trained(limpide: Limpide, recipe: Path, tiny_ba
 
 
 def test_data_show_colours_on_a_terminal(
-    limpide: Limpide, recipe: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    limpide: Command, recipe: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     said = limpide("data", "show", recipe.parent / "examples.jsonl", "--model", tiny_base, "--rows", "1")
@@ -425,7 +397,7 @@ def test_data_show_colours_on_a_terminal(
     assert "«" not in said.out
 
 
-def test_data_show_of_a_bad_file(limpide: Limpide, tmp_path: Path, tiny_base: Path) -> None:
+def test_data_show_of_a_bad_file(limpide: Command, tmp_path: Path, tiny_base: Path) -> None:
     path = tmp_path / "examples.jsonl"
     path.write_text('{"prompt": "a"}\n')
     said = limpide("data", "show", path, "--model", tiny_base)
@@ -434,7 +406,7 @@ def test_data_show_of_a_bad_file(limpide: Limpide, tmp_path: Path, tiny_base: Pa
     assert limpide("data", "show", tmp_path / "none.jsonl", "--model", tiny_base).code == 2
 
 
-def test_audit_bias(limpide: Limpide, tiny_base: Path, tmp_path: Path) -> None:
+def test_audit_bias(limpide: Command, tiny_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "bias"
     command = ("audit", "bias", tiny_base, "--axes", "gender", "--languages", "en")
     said = limpide(*command, "--out", out)
@@ -451,13 +423,13 @@ def test_audit_bias(limpide: Limpide, tiny_base: Path, tmp_path: Path) -> None:
     assert all("event" in json.loads(line) for line in measures.err.splitlines())
 
 
-def test_audit_that_fails_leaves_nothing(limpide: Limpide, tiny_base: Path, tmp_path: Path) -> None:
+def test_audit_that_fails_leaves_nothing(limpide: Command, tiny_base: Path, tmp_path: Path) -> None:
     said = limpide("audit", "domain", tiny_base, "--out", tmp_path / "out")
     assert said.code != 0
     assert list(tmp_path.glob("*out*")) == list(tmp_path.glob("tmp*")) == []
 
 
-def test_audit_of_something_else(limpide: Limpide, tmp_path: Path) -> None:
+def test_audit_of_something_else(limpide: Command, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("x")
     for model in (tmp_path / "words.txt", tmp_path, tmp_path / "none"):
         assert limpide("audit", "bias", model).code == 2

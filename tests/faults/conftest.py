@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from limpide.cli.main import main
-from limpide.models import llamacpp
 from limpide.release.keys import new_keys
+from threads import one_thread
 from tiny import tiny_folder
 
 THINGS = ("pump", "valve", "guard", "press", "light", "river", "threshold", "code")
@@ -111,14 +110,8 @@ def examples() -> list[dict[str, str]]:
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a machine that does something else."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(llamacpp, "_cores", lambda: 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    patch.undo()
+    with one_thread():
+        yield
 
 
 @pytest.fixture

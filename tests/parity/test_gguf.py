@@ -19,6 +19,7 @@ from limpide.models.gguf_header import read_gguf
 from limpide.models.llamacpp import LlamaEngine
 from limpide.models.model import quiet_transformers
 from limpide.optimise.gguf_writer import SPLIT_RULES, rope_factors, write_gguf
+from threads import one_thread
 from tiny import tiny_config, tiny_folder
 
 PROMPT = (4, 90, 91, 7, 200, 399, 12, 66, 5)
@@ -32,10 +33,8 @@ FORCE_STOP = [[5, 1000.0]]  # llama.cpp gives no probabilities beside half a cha
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from checked_page import Checked
+from commands import Command, calling
 from limpide.adapt.settings import TrainSettings
 from limpide.cli import adapt as command
 from limpide.cli import held_out
@@ -36,27 +37,9 @@ QUICK = ("--rank", 2, "--epochs", 2, "--pack-tokens", 96, "--step-tokens", 384, 
 THINGS = ("pump", "valve", "guard", "press", "light", "river", "threshold", "code")
 
 
-class Said:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
 @pytest.fixture
-def adapt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def run(*arguments: object) -> Said:
-        code = 0
-        capsys.readouterr()
-        try:
-            main(["adapt", *map(str, arguments)])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        caught = capsys.readouterr()
-        return Said(code, caught.out, caught.err)
-
-    return run
-
-
-Adapt = Callable[..., Said]
+def adapt(capsys: pytest.CaptureFixture[str]) -> Command:
+    return calling(capsys, "adapt")
 
 
 def write_rows(folder: Path, count: int = 40) -> Path:
@@ -174,7 +157,7 @@ def test_the_page_in_both_languages(finished: Finished, language: str) -> None:
     assert "<b>&" not in page(unfinished, [], language)
 
 
-def test_documents_are_learnt_as_texts(adapt: Adapt, tiny_path: Base, tmp_path: Path) -> None:
+def test_documents_are_learnt_as_texts(adapt: Command, tiny_path: Base, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     folder.mkdir()
     for k in range(12):
@@ -190,7 +173,7 @@ def test_documents_are_learnt_as_texts(adapt: Adapt, tiny_path: Base, tmp_path: 
 
 
 def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
-    adapt: Adapt, rows: Path, tiny_path: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adapt: Command, rows: Path, tiny_path: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = (tiny_path("llama"), rows, *QUICK)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -208,7 +191,7 @@ def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
     assert not list(tmp_path.glob(".broken.*"))
 
 
-def test_too_few_rows_are_said(adapt: Adapt, tiny_path: Base, tmp_path: Path) -> None:
+def test_too_few_rows_are_said(adapt: Command, tiny_path: Base, tmp_path: Path) -> None:
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Why {k}?", "answer": f"So {k}."}) + "\n" for k in range(8)))
     said = adapt(tiny_path("llama"), path, "--out", tmp_path / "adapted", *QUICK)
@@ -216,7 +199,7 @@ def test_too_few_rows_are_said(adapt: Adapt, tiny_path: Base, tmp_path: Path) ->
     assert "too few independent ones to tell a change from chance" in said.out
 
 
-def test_labels_are_counted_beside_the_commonest_one(adapt: Adapt, tiny_path: Base, tmp_path: Path) -> None:
+def test_labels_are_counted_beside_the_commonest_one(adapt: Command, tiny_path: Base, tmp_path: Path) -> None:
     path, out = tmp_path / "labels.jsonl", tmp_path / "adapted"
     told = [{"text": f"The {THINGS[i % 8]} n° {i} at noon.", "label": "bad" if i % 3 else "good"} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in told))
@@ -287,7 +270,7 @@ def test_preferences_are_counted(tiny_model: Callable[[str], Any], tmp_path: Pat
 # ---------------------------------------------------------------------------------------------------------- refusals
 
 
-def test_it_is_refused_before_any_work(adapt: Adapt, rows: Path, tiny_path: Base, tmp_path: Path) -> None:
+def test_it_is_refused_before_any_work(adapt: Command, rows: Path, tiny_path: Base, tmp_path: Path) -> None:
     base, out, adapter = tiny_path("llama"), tmp_path / "adapted", random_adapter(tiny_path("llama"), tmp_path / "a")
     named = files.read_json(adapter / "adapter_config.json") | {"base_model_name_or_path": str(base)}
     files.write_json(adapter / "adapter_config.json", named)
@@ -309,7 +292,7 @@ def test_it_is_refused_before_any_work(adapt: Adapt, rows: Path, tiny_path: Base
 
 
 def test_one_training_is_not_run_twice_at_once(
-    adapt: Adapt, rows: Path, tiny_path: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adapt: Command, rows: Path, tiny_path: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = (tiny_path("llama"), rows, "--out", tmp_path / "adapted", *QUICK)
     with stopped_after(1, monkeypatch):
@@ -320,7 +303,7 @@ def test_one_training_is_not_run_twice_at_once(
     assert "at work here" in said.err
 
 
-def test_faulty_rows_leave_nothing_as_good(adapt: Adapt, tiny_path: Base, tmp_path: Path) -> None:
+def test_faulty_rows_leave_nothing_as_good(adapt: Command, tiny_path: Base, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"prompt": "Why?", "answer": ""}\n{"prompt": "Why?"\n')
     said = adapt(tiny_path("llama"), path, "--out", tmp_path / "adapted", *QUICK)
@@ -331,7 +314,7 @@ def test_faulty_rows_leave_nothing_as_good(adapt: Adapt, tiny_path: Base, tmp_pa
 
 
 def test_the_command_is_written_down_as_it_can_be_typed(
-    adapt: Adapt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adapt: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every option of the line leads back to the same order."""
     prepare = {"held_out": 0.3, "columns": {"prompt": "Q"}, "personal_data": "mask", "unseen_topics": ("a", "b")}

@@ -9,34 +9,16 @@ import huggingface_hub
 import pytest
 
 from checked_page import Checked
+from commands import Command, calling
 from limpide.adapt.factors import load_adapter
 from limpide.adapt.imported import CONFIG, WEIGHTS
-from limpide.cli.main import main
 from limpide.core import files
 from shared_adapters import random_adapter
 
 
-class Said:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
 @pytest.fixture
-def limpide(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def run(*arguments: object) -> Said:
-        code = 0
-        capsys.readouterr()
-        try:
-            main(["adapters", *map(str, arguments)])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        caught = capsys.readouterr()
-        return Said(code, caught.out, caught.err)
-
-    return run
-
-
-Run = Callable[..., Said]
+def limpide(capsys: pytest.CaptureFixture[str]) -> Command:
+    return calling(capsys, "adapters")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +28,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, tiny_path: Callable[[str], Pa
     return random_adapter(base, root / "first", 1), random_adapter(base, root / "second", 2, r=2)
 
 
-def test_merge_writes_an_adapter_and_says_how(limpide: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_merge_writes_an_adapter_and_says_how(limpide: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
     said = limpide("merge", *pair, "--weights", "0.75,-0.25", "--out", tmp_path / "both")
     assert said.code == 0, said.err
     assert "weight -0.25, rank 2" in said.out
@@ -54,7 +36,7 @@ def test_merge_writes_an_adapter_and_says_how(limpide: Run, pair: tuple[Path, Pa
     assert load_adapter(tmp_path / "both").rank == 6
 
 
-def test_merge_as_json_states_what_factoring_lost(limpide: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_merge_as_json_states_what_factoring_lost(limpide: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
     options = ("--method", "dare", "--density", "0.5", "--rank", 2, "--seed", 7, "--json")
     said = limpide("merge", *pair, *options, "--out", tmp_path / "both")
     record = json.loads(said.out)
@@ -63,7 +45,7 @@ def test_merge_as_json_states_what_factoring_lost(limpide: Run, pair: tuple[Path
 
 
 def test_nothing_is_overwritten_and_nothing_is_left_behind(
-    limpide: Run, pair: tuple[Path, Path], tmp_path: Path
+    limpide: Command, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "both").mkdir()
     assert limpide("merge", *pair, "--out", tmp_path / "both").code == 2
@@ -78,7 +60,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-def test_compare_writes_a_page(limpide: Run, pair: tuple[Path, Path], tmp_path: Path, language: str) -> None:
+def test_compare_writes_a_page(limpide: Command, pair: tuple[Path, Path], tmp_path: Path, language: str) -> None:
     said = limpide("compare", *pair, "--out", tmp_path / "compared", "--report-language", language)
     assert said.code == 0, said.err
     assert "q_proj" in said.out
@@ -89,7 +71,7 @@ def test_compare_writes_a_page(limpide: Run, pair: tuple[Path, Path], tmp_path: 
 
 
 def test_names_in_the_page_are_somebody_elses_text(
-    limpide: Run, pair: tuple[Path, Path], tmp_path: Path, tiny_path: Callable[[str], Path]
+    limpide: Command, pair: tuple[Path, Path], tmp_path: Path, tiny_path: Callable[[str], Path]
 ) -> None:
     odd = random_adapter(tiny_path("llama"), tmp_path / "<b>x", 3)
     assert limpide("compare", pair[0], odd, "--out", tmp_path / "compared").code == 0
@@ -113,7 +95,7 @@ def shared(pair: tuple[Path, Path], tmp_path: Path) -> Path:
     return folder
 
 
-def test_publishing_in_a_folder_copies_the_adapter_alone(limpide: Run, shared: Path, tmp_path: Path) -> None:
+def test_publishing_in_a_folder_copies_the_adapter_alone(limpide: Command, shared: Path, tmp_path: Path) -> None:
     said = limpide("publish", shared, tmp_path / "public")
     assert said.code == 0, said.err
     assert "Left out: train.jsonl" in said.out
@@ -129,7 +111,7 @@ def test_publishing_in_a_folder_copies_the_adapter_alone(limpide: Run, shared: P
     "place", ["/home/alice/models/press-base", r"C:\Users\alice\press-base", "../alice/press-base"]
 )
 def test_what_is_published_tells_no_place_of_this_machine(
-    limpide: Run, shared: Path, tmp_path: Path, place: str
+    limpide: Command, shared: Path, tmp_path: Path, place: str
 ) -> None:
     """Not even in the card that another tool wrote."""
     files.write_json(shared / CONFIG, files.read_json(shared / CONFIG) | {"base_model_name_or_path": place})
@@ -142,7 +124,7 @@ def test_what_is_published_tells_no_place_of_this_machine(
     assert "in README.md" in said.out
 
 
-def test_a_base_of_the_hub_keeps_its_name_in_the_card(limpide: Run, shared: Path, tmp_path: Path) -> None:
+def test_a_base_of_the_hub_keeps_its_name_in_the_card(limpide: Command, shared: Path, tmp_path: Path) -> None:
     files.write_json(shared / CONFIG, files.read_json(shared / CONFIG) | {"base_model_name_or_path": "press"})
     (shared / "README.md").write_text("For the press.\n")
     assert limpide("publish", shared, tmp_path / "public", "--base", "house/press").code == 0
@@ -150,7 +132,7 @@ def test_a_base_of_the_hub_keeps_its_name_in_the_card(limpide: Run, shared: Path
 
 
 @pytest.mark.parametrize("text", ["[]", "{"])
-def test_a_broken_configuration_is_not_published(limpide: Run, shared: Path, tmp_path: Path, text: str) -> None:
+def test_a_broken_configuration_is_not_published(limpide: Command, shared: Path, tmp_path: Path, text: str) -> None:
     (shared / CONFIG).write_text(text)
     said = limpide("publish", shared, tmp_path / "public")
     assert said.code == 2
@@ -184,7 +166,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     return stand_in
 
 
-def test_publishing_on_the_hub_needs_a_yes(limpide: Run, shared: Path, hub: Hub) -> None:
+def test_publishing_on_the_hub_needs_a_yes(limpide: Command, shared: Path, hub: Hub) -> None:
     said = limpide("publish", shared, "hub:house/press")
     assert said.code == 2
     assert "add --yes" in said.err
@@ -192,7 +174,7 @@ def test_publishing_on_the_hub_needs_a_yes(limpide: Run, shared: Path, hub: Hub)
     assert hub.made == []
 
 
-def test_publishing_on_the_hub_sends_what_was_listed(limpide: Run, shared: Path, hub: Hub) -> None:
+def test_publishing_on_the_hub_sends_what_was_listed(limpide: Command, shared: Path, hub: Hub) -> None:
     said = limpide("publish", shared, "hub:house/press", "--base", "house/base", "--private", "--yes", "--json")
     record = json.loads(said.out)
     assert record["published"] == "hub address of house/press"
@@ -203,7 +185,7 @@ def test_publishing_on_the_hub_sends_what_was_listed(limpide: Run, shared: Path,
 
 
 def test_publishing_says_why_it_cannot(
-    limpide: Run, shared: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    limpide: Command, shared: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert "hub:owner/name" in limpide("publish", shared, "hub:house", "--yes").err
     hub.fault = ConnectionError("no route")
@@ -216,7 +198,7 @@ def test_publishing_says_why_it_cannot(
     assert "is not an adapter that can be published" in said.err
 
 
-def test_a_pickle_is_never_published(limpide: Run, shared: Path, tmp_path: Path) -> None:
+def test_a_pickle_is_never_published(limpide: Command, shared: Path, tmp_path: Path) -> None:
     (shared / WEIGHTS).write_bytes(b"\x80\x04pickle")
     said = limpide("publish", shared, tmp_path / "public")
     assert said.code == 5

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from commands import Command, Said, calling
 from limpide.audit.items import AuditSettings, Item, Spec, frame_of, not_run, respondent_of, save_evidence, summarise
 from limpide.cli import audit, suites, whom
 from limpide.cli.audit import in_words
-from limpide.cli.main import main, make_app
+from limpide.cli.main import make_app
 from limpide.core import catalogue
 from limpide.core.measure import Measure
 from limpide.core.operation import Operation, Result, Subject
@@ -111,30 +112,16 @@ def talker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Talker]:
         yield talker
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Limpide = Callable[..., Ended]
-
-
 @pytest.fixture
-def limpide(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Limpide:
+def limpide(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115  # closed with the process
 
-    def run(*arguments: object) -> Ended:
-        capsys.readouterr()
-        try:
-            main(["audit", *map(str, arguments)])
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        ended = Ended(code, *capsys.readouterr())
-        assert KEY not in ended.out + ended.err
-        return ended
+    call = calling(capsys, "audit")
+
+    def run(*arguments: object) -> Said:
+        said = call(*arguments)
+        assert KEY not in said.out + said.err
+        return said
 
     return run
 
@@ -150,7 +137,7 @@ def data(tmp_path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------- an endpoint
 
 
-def test_an_endpoint_is_audited(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
+def test_an_endpoint_is_audited(limpide: Command, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
     said = limpide("quiz", talker.address(), "--out", tmp_path / "out")
     assert said.code == 0, said.err
     assert said.out.startswith("quiz.right  1 [0.7575; 1] share (n = 12; sees differences ≥ 0.37)")
@@ -169,7 +156,7 @@ def test_an_endpoint_is_audited(limpide: Limpide, shelf: Shelf, talker: Talker, 
     assert len(talker.bodies) == 24
 
 
-def test_a_price_needs_a_yes(limpide: Limpide, shelf: Shelf, talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_price_needs_a_yes(limpide: Command, shelf: Shelf, talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
     priced = ("quiz", talker.address(), "--price-in", "1000", "--price-out", "1000")
     said = limpide(*priced)
     assert (said.code, talker.bodies) == (2, [])
@@ -188,7 +175,7 @@ def test_a_price_needs_a_yes(limpide: Limpide, shelf: Shelf, talker: Talker, mon
     assert len(talker.bodies) == 24
 
 
-def test_leaving_this_machine_needs_a_yes(limpide: Limpide, shelf: Shelf, talker: Talker, data: Path) -> None:
+def test_leaving_this_machine_needs_a_yes(limpide: Command, shelf: Shelf, talker: Talker, data: Path) -> None:
     said = limpide("own", "https://api.example.org/v1#large", "--data", data)
     assert said.code == 2
     assert "The questions, some of them from your own data, leave this machine." in said.err
@@ -196,7 +183,7 @@ def test_leaving_this_machine_needs_a_yes(limpide: Limpide, shelf: Shelf, talker
     assert "leave this machine" not in limpide("own", talker.address(), "--data", data).err
 
 
-def test_what_an_endpoint_cannot_tell(limpide: Limpide, shelf: Shelf, talker: Talker) -> None:
+def test_what_an_endpoint_cannot_tell(limpide: Command, shelf: Shelf, talker: Talker) -> None:
     said = limpide("likely", talker.address())
     assert (said.code, talker.bodies) == (0, [])
     assert said.out.split() == [
@@ -228,7 +215,7 @@ def test_what_an_endpoint_cannot_tell(limpide: Limpide, shelf: Shelf, talker: Ta
         (["--answers", "none.jsonl"], "There is no file none.jsonl"),
     ],
 )
-def test_mistakes(limpide: Limpide, shelf: Shelf, arguments: list[str], said: str) -> None:
+def test_mistakes(limpide: Command, shelf: Shelf, arguments: list[str], said: str) -> None:
     found = limpide("quiz", *arguments)
     assert (found.code, found.out) == (2, "")
     assert said in found.err
@@ -238,7 +225,7 @@ def test_mistakes(limpide: Limpide, shelf: Shelf, arguments: list[str], said: st
 # ------------------------------------------------------------------------------------------ questions and given answers
 
 
-def test_questions_then_answers(limpide: Limpide, shelf: Shelf, tmp_path: Path) -> None:
+def test_questions_then_answers(limpide: Command, shelf: Shelf, tmp_path: Path) -> None:
     questions, answers = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
     said = limpide("quiz", "--write-questions", questions)
     assert said.code == 0, said.err
@@ -261,13 +248,13 @@ def test_questions_then_answers(limpide: Limpide, shelf: Shelf, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_questions_of_a_suite_that_has_none(limpide: Limpide, shelf: Shelf, tmp_path: Path) -> None:
+def test_questions_of_a_suite_that_has_none(limpide: Command, shelf: Shelf, tmp_path: Path) -> None:
     said = limpide("likely", "--write-questions", tmp_path / "q.jsonl")
     assert (said.code, "no question that could be answered in text" in said.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_questions_of_every_suite(limpide: Limpide, shelf: Shelf, tmp_path: Path, data: Path) -> None:
+def test_questions_of_every_suite(limpide: Command, shelf: Shelf, tmp_path: Path, data: Path) -> None:
     path = tmp_path / "q.jsonl"
     said = limpide("all", "--write-questions", path, "--json")
     assert json.loads(said.out)["questions"] == {"quiz": 12, "trivia": 12, "likely": 0}
@@ -285,7 +272,7 @@ def test_questions_of_every_suite(limpide: Limpide, shelf: Shelf, tmp_path: Path
 
 
 def test_all_asks_once_and_says_what_was_left_out(
-    limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path
+    limpide: Command, shelf: Shelf, talker: Talker, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "out"
     said = limpide("all", talker.address(), "--out", out)
@@ -310,7 +297,7 @@ def test_all_asks_once_and_says_what_was_left_out(
     assert Result.load(out / "trivia").facts["endpoint"]["answers"] == 12
 
 
-def test_all_goes_on_where_it_stopped(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
+def test_all_goes_on_where_it_stopped(limpide: Command, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
     talker.answer = lambda question: refused(401, "no more") if question == "trivia 5?" else "yes"
     command = ("all", talker.address(), "--suites", "quiz,trivia", "--out", tmp_path / "out", "--at-once", "1")
     said = limpide(*command)
@@ -331,7 +318,7 @@ def test_all_goes_on_where_it_stopped(limpide: Limpide, shelf: Shelf, talker: Ta
     assert (other.code, "holds an audit of another model" in other.err) == (2, True)
 
 
-def test_fresh_measures_whole_suites_again(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
+def test_fresh_measures_whole_suites_again(limpide: Command, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ("all", talker.address(), "--suites", "quiz,trivia", "--out", out, "--at-once", "1")
     assert limpide(*command).code == 0
@@ -359,7 +346,7 @@ def test_a_folder_stays_where_the_new_one_cannot_take_its_place(tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_all_with_data(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path, data: Path) -> None:
+def test_all_with_data(limpide: Command, shelf: Shelf, talker: Talker, tmp_path: Path, data: Path) -> None:
     command = ("all", talker.address(), "--out", tmp_path / "out", "--data", data, "--suites", "own")
     assert limpide(*command).code == 0
     assert "Our own words." in talker.questions[0]
@@ -367,7 +354,7 @@ def test_all_with_data(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path:
     assert "other settings or data" in limpide(*command).err
 
 
-def test_a_suite_that_was_named_and_cannot_run(limpide: Limpide, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
+def test_a_suite_that_was_named_and_cannot_run(limpide: Command, shelf: Shelf, talker: Talker, tmp_path: Path) -> None:
     shelf.held["refusing"] = operation("refusing", refusing, ("scores",))
     said = limpide("all", talker.address(), "--out", tmp_path / "out", "--suites", "refusing,quiz")
     assert said.code == 2
@@ -378,7 +365,7 @@ def test_a_suite_that_was_named_and_cannot_run(limpide: Limpide, shelf: Shelf, t
 
 
 def test_all_opens_a_model_once(
-    limpide: Limpide, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limpide: Command, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
 
@@ -410,7 +397,7 @@ def test_each_suite_of_one_model_has_its_own_records() -> None:
     assert shared.records == [{"pass": 1}]
 
 
-def test_all_needs_known_suites_and_a_folder(limpide: Limpide, shelf: Shelf, talker: Talker) -> None:
+def test_all_needs_known_suites_and_a_folder(limpide: Command, shelf: Shelf, talker: Talker) -> None:
     said = limpide("all", talker.address(), "--suites", "quizz")
     assert (said.code, "there is no suite 'quizz'. Did you mean 'quiz'?" in said.err) == (2, True)
     assert "name one with --out" in limpide("all", talker.address()).err
@@ -457,7 +444,7 @@ def test_no_suite_has_a_setting_of_the_same_name_as_an_option() -> None:
         assert not taken & set(catalogue.find(f"audit.{name}").settings.model_fields), name
 
 
-def test_help_has_an_example(limpide: Limpide) -> None:
+def test_help_has_an_example(limpide: Command) -> None:
     make_app()["audit"]  # listed before, by another command of the same process
     assert "Example: limpide audit bias" in " ".join(limpide().out.split())
     assert "Example: limpide audit all" in " ".join(limpide("all", "--help").out.split())

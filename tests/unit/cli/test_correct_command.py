@@ -10,52 +10,28 @@ import pytest
 
 import correction_stand_in as stand_in
 from adapted import save_adapter
+from commands import Command, calling
 from limpide.cli import correct as command
 from limpide.cli.lists import repeated
-from limpide.cli.main import main
 from limpide.core import catalogue, files
 from limpide.core.operation import Result
 
 Path_ = Callable[[str], Path]
 
 
-class Said:
-    """What one command wrote, and the code with which it left."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def words(self) -> str:
-        return " ".join((self.out + " " + self.err).replace("\u202f", " ").replace("\u00a0", " ").split())
-
-
 @pytest.fixture
-def correct(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Said]:
+def correct(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     monkeypatch.setattr(command, "kinds", lambda: [stand_in.operation])
     monkeypatch.setattr(command, "app", command.make_app())
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> Said:
-        code = 0
-        capsys.readouterr()
-        try:
-            main(["correct", *map(str, arguments)])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        caught = capsys.readouterr()
-        return Said(code, caught.out, caught.err)
-
-    return run
-
-
-Correct = Callable[..., Said]
+    return calling(capsys, "correct")
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
 
 
-def test_an_accepted_correction_is_kept_with_its_evidence(correct: Correct, tiny_path: Path_) -> None:
+def test_an_accepted_correction_is_kept_with_its_evidence(correct: Command, tiny_path: Path_) -> None:
     model = tiny_path("llama")
     said = correct("bias", model, "--axes", "gender,origin", "--seed", 3, "--out", "made")
     assert said.code == 0
@@ -76,7 +52,7 @@ def test_an_accepted_correction_is_kept_with_its_evidence(correct: Correct, tiny
     assert Result.load(Path("made")).facts["inputs"] == []
 
 
-def test_what_to_do_next_names_files_that_are_there(correct: Correct, tiny_path: Path_) -> None:
+def test_what_to_do_next_names_files_that_are_there(correct: Command, tiny_path: Path_) -> None:
     said = correct("bias", tiny_path("llama"), "--out", "made")
     lines = [shlex.split(line) for line in said.out.splitlines() if line.startswith("  limpide")]
     assert [line[:2] for line in lines] == [["limpide", "compare"], ["limpide", "serve"]]
@@ -87,7 +63,7 @@ def test_what_to_do_next_names_files_that_are_there(correct: Correct, tiny_path:
         assert Path(place).exists()
 
 
-def test_the_place_it_is_kept_in_follows_from_the_model(correct: Correct, tiny_path: Path_) -> None:
+def test_the_place_it_is_kept_in_follows_from_the_model(correct: Command, tiny_path: Path_) -> None:
     assert correct("bias", tiny_path("llama")).code == 0
     (kept,) = Path("corrected").iterdir()
     assert kept.name.endswith("-bias")
@@ -106,7 +82,7 @@ def test_the_place_it_is_kept_in_follows_from_the_model(correct: Correct, tiny_p
     ],
 )
 def test_exit_codes_tell_what_came_of_it(
-    correct: Correct, tiny_path: Path_, outcome: str, code: int, expected: str
+    correct: Command, tiny_path: Path_, outcome: str, code: int, expected: str
 ) -> None:
     said = correct("bias", tiny_path("llama"), "--method", outcome, "--out", "made")
     assert said.code == code
@@ -118,7 +94,7 @@ def test_exit_codes_tell_what_came_of_it(
     assert ("read made/report.html" in said.err) is (code == 3)
 
 
-def test_as_json(correct: Correct, tiny_path: Path_) -> None:
+def test_as_json(correct: Command, tiny_path: Path_) -> None:
     said = correct("bias", tiny_path("llama"), "--json", "--out", "made")
     assert json.loads(said.out) == files.read_json(Path("made/correction.json"))
     refused = correct("bias", tiny_path("llama"), "--json", "--method", "refused", "--out", "other")
@@ -126,7 +102,7 @@ def test_as_json(correct: Correct, tiny_path: Path_) -> None:
     assert json.loads(refused.err.splitlines()[-1])["error"] == "GateFailed"
 
 
-def test_in_french_with_a_page_elsewhere(correct: Correct, tiny_path: Path_) -> None:
+def test_in_french_with_a_page_elsewhere(correct: Command, tiny_path: Path_) -> None:
     said = correct("bias", tiny_path("llama"), "--report-language", "fr", "--html", "page.html", "--out", "made")
     assert said.code == 0
     assert "Acceptée : l’écart selon le genre a baissé de 46 %" in said.words
@@ -134,13 +110,13 @@ def test_in_french_with_a_page_elsewhere(correct: Correct, tiny_path: Path_) -> 
     assert '<html lang="fr">' in Path("page.html").read_text(encoding="utf-8")
 
 
-def test_texts_of_others_do_not_command_the_terminal(correct: Correct, tiny_path: Path_) -> None:
+def test_texts_of_others_do_not_command_the_terminal(correct: Command, tiny_path: Path_) -> None:
     said = correct("bias", tiny_path("llama"), "--method", "hostile", "--out", "made")
     assert said.code == 0
     assert "<script" not in Path("made/report.html").read_text(encoding="utf-8")
 
 
-def test_options_reach_the_operation_and_the_command_that_repeats_it(correct: Correct, tiny_path: Path_) -> None:
+def test_options_reach_the_operation_and_the_command_that_repeats_it(correct: Command, tiny_path: Path_) -> None:
     options = ("--wordings", "In Paris, that is", "--wordings=-x", "--erasure.layers", "3,4", "--erasure.no-merge")
     assert correct("bias", tiny_path("llama"), *options, "--out", "made").code == 0
     given = Result.load(Path("made")).facts["settings"]
@@ -151,13 +127,13 @@ def test_options_reach_the_operation_and_the_command_that_repeats_it(correct: Co
     assert Result.load(Path("again")).facts["settings"] == given
 
 
-def test_prepared_data_is_handed_on(correct: Correct, tiny_path: Path_) -> None:
+def test_prepared_data_is_handed_on(correct: Command, tiny_path: Path_) -> None:
     Path("data").mkdir()
     assert correct("bias", tiny_path("llama"), "--data", "data", "--out", "made").code == 0
     assert Result.load(Path("made")).facts["inputs"] == ["data"]
 
 
-def test_an_interrupted_correction_goes_on(correct: Correct, tiny_path: Path_, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_correction_goes_on(correct: Command, tiny_path: Path_, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -173,7 +149,7 @@ def test_an_interrupted_correction_goes_on(correct: Correct, tiny_path: Path_, m
 
 
 def test_a_run_whose_name_was_taken_keeps_its_result(
-    correct: Correct, tiny_path: Path_, monkeypatch: pytest.MonkeyPatch
+    correct: Command, tiny_path: Path_, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = files.write_text
 
@@ -190,7 +166,7 @@ def test_a_run_whose_name_was_taken_keeps_its_result(
     assert (kept / "report.html").is_file()
 
 
-def test_an_empty_folder_is_used(correct: Correct, tiny_path: Path_) -> None:
+def test_an_empty_folder_is_used(correct: Command, tiny_path: Path_) -> None:
     Path("made").mkdir()
     assert correct("bias", tiny_path("llama"), "--out", "made").code == 0
     assert Path("made/model").is_dir()
@@ -199,7 +175,7 @@ def test_an_empty_folder_is_used(correct: Correct, tiny_path: Path_) -> None:
 # ------------------------------------------------------------------------------------------------------------ bad input
 
 
-def test_weights_that_cannot_be_changed(correct: Correct, tiny_path: Path_) -> None:
+def test_weights_that_cannot_be_changed(correct: Command, tiny_path: Path_) -> None:
     for ref in ("https://api.example.org/v1#large", "gpt-4o"):
         said = correct("bias", ref)
         assert said.code == 2
@@ -212,7 +188,7 @@ def test_weights_that_cannot_be_changed(correct: Correct, tiny_path: Path_) -> N
     assert "There is no model" in correct("bias", "no-such-model").words
 
 
-def test_an_adapter_alone_is_not_a_model(correct: Correct, tiny_path: Path_, tmp_path: Path) -> None:
+def test_an_adapter_alone_is_not_a_model(correct: Command, tiny_path: Path_, tmp_path: Path) -> None:
     base = tiny_path("llama")
     save_adapter(base, tmp_path / "adapter", 0.5)
     config = files.read_json(tmp_path / "adapter" / "adapter_config.json")
@@ -222,7 +198,7 @@ def test_an_adapter_alone_is_not_a_model(correct: Correct, tiny_path: Path_, tmp
     assert "is an adapter; what is corrected is a whole model" in said.words
 
 
-def test_places_are_checked_before_the_work(correct: Correct, tiny_path: Path_) -> None:
+def test_places_are_checked_before_the_work(correct: Command, tiny_path: Path_) -> None:
     Path("file").write_text("x")
     Path("full").mkdir()
     Path("full/x").write_text("x")
@@ -238,7 +214,7 @@ def test_places_are_checked_before_the_work(correct: Correct, tiny_path: Path_) 
         assert "correcting" not in said.err
 
 
-def test_a_wrong_option_or_kind_is_told(correct: Correct, tiny_path: Path_) -> None:
+def test_a_wrong_option_or_kind_is_told(correct: Command, tiny_path: Path_) -> None:
     said = correct("bias", tiny_path("llama"), "--axes", "gender,gendre")
     assert said.code == 2
     assert "--axes" in said.words
@@ -247,7 +223,7 @@ def test_a_wrong_option_or_kind_is_told(correct: Correct, tiny_path: Path_) -> N
     assert "Did you mean --method?" in correct("bias", tiny_path("llama"), "--methd", "refused").words
 
 
-def test_help_has_an_example(correct: Correct) -> None:
+def test_help_has_an_example(correct: Command) -> None:
     assert "limpide correct bias smollm2-135m-instruct --method auto" in correct("--help").words
     said = correct("bias", "--help")
     assert said.code == 0

@@ -8,8 +8,8 @@ import pytest
 from rich.text import Text
 
 from adapted import save_adapter
+from commands import Command, calling
 from limpide.cli.explain import AGAINST, FOR, print_explanation, sentence
-from limpide.cli.main import main
 from limpide.cli.output import visible
 from limpide.core import files
 from limpide.core.operation import Settings
@@ -26,41 +26,18 @@ def test_nothing_that_a_model_wrote_commands_the_terminal() -> None:
     assert visible("a\x1b[2Jb \u202ec\n") == "a\\u001b[2Jb \\u202ec\n"
 
 
-class Said:
-    """What one command wrote, and the code with which it left."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def words(self) -> str:
-        """All that was printed, spaces and line ends alike."""
-        return " ".join((self.out + " " + self.err).split())
-
-
 @pytest.fixture
-def explain(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def run(*arguments: object) -> Said:
-        code = 0
-        capsys.readouterr()  # what making a tiny model wrote
-        try:
-            main(["explain", *map(str, arguments)])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        caught = capsys.readouterr()
-        return Said(code, caught.out, caught.err)
-
-    return run
+def explain(capsys: pytest.CaptureFixture[str]) -> Command:
+    return calling(capsys, "explain")
 
 
-Explain = Callable[..., Said]
 Path_ = Callable[[str], Path]
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
 
 
-def test_an_explanation_as_json(explain: Explain, tiny_path: Path_) -> None:
+def test_an_explanation_as_json(explain: Command, tiny_path: Path_) -> None:
     said = explain(tiny_path("llama"), PROMPT, "--json", *QUICK)
     assert said.code == 0
     record = json.loads(said.out)
@@ -70,7 +47,7 @@ def test_an_explanation_as_json(explain: Explain, tiny_path: Path_) -> None:
     assert all(json.loads(line) for line in said.err.splitlines())  # progress is events then
 
 
-def test_an_explanation_in_sentences_with_what_each_method_took(explain: Explain, tiny_path: Path_) -> None:
+def test_an_explanation_in_sentences_with_what_each_method_took(explain: Command, tiny_path: Path_) -> None:
     said = explain(tiny_path("llama"), PROMPT, *QUICK, "--language", "fr")
     assert said.code == 0
     assert "pourquoi le modèle" in said.out
@@ -80,7 +57,7 @@ def test_an_explanation_in_sentences_with_what_each_method_took(explain: Explain
     assert "\x1b[" not in said.out  # no colours where nobody can see them
 
 
-def test_options_reach_the_methods(explain: Explain, tiny_path: Path_) -> None:
+def test_options_reach_the_methods(explain: Command, tiny_path: Path_) -> None:
     options = ("--lens.top", 2, "--parts.top", 3, "--at", 0, "--raw", "--seed", 4)
     record = json.loads(explain(tiny_path("llama"), PROMPT, "--json", *QUICK, *options).out)
     assert {len(layer) for layer in record["methods"]["lens"]["top"]} == {2}
@@ -90,7 +67,7 @@ def test_options_reach_the_methods(explain: Explain, tiny_path: Path_) -> None:
     assert record["seed"] == 4
 
 
-def test_a_method_that_cannot_is_told_and_the_others_answer(explain: Explain, tiny_path: Path_) -> None:
+def test_a_method_that_cannot_is_told_and_the_others_answer(explain: Command, tiny_path: Path_) -> None:
     said = explain(tiny_path("llama"), PROMPT, "--method", "lens,influence", "--answer", "closes")
     assert said.code == 0
     assert "influence: not run. Influence needs an adapted model" in said.out
@@ -99,7 +76,7 @@ def test_a_method_that_cannot_is_told_and_the_others_answer(explain: Explain, ti
     assert said.err.index("influence: not run") < said.err.index("reading the layers")
 
 
-def test_the_options_of_the_record_ask_the_same_again(explain: Explain, tiny_path: Path_) -> None:
+def test_the_options_of_the_record_ask_the_same_again(explain: Command, tiny_path: Path_) -> None:
     options = ("--lens.top", 2, "--attribution.most_steps", 8, "--attribution.method=integrated-gradients", "--raw")
     quick = ("--method", "lens,attribution", "--answer", "closes", "--json")
     first = json.loads(explain(tiny_path("llama"), PROMPT, *quick, *options).out)
@@ -109,7 +86,7 @@ def test_the_options_of_the_record_ask_the_same_again(explain: Explain, tiny_pat
     assert json.loads(again.out) == first
 
 
-def test_the_page_is_written_whole(explain: Explain, tiny_path: Path_, tmp_path: Path) -> None:
+def test_the_page_is_written_whole(explain: Command, tiny_path: Path_, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     said = explain(tiny_path("llama"), PROMPT, *QUICK, "--html", tmp_path / "new" / "why.html")
     page = (tmp_path / "new" / "why.html").read_text(encoding="utf-8")
@@ -120,7 +97,7 @@ def test_the_page_is_written_whole(explain: Explain, tiny_path: Path_, tmp_path:
 
 
 def test_an_interrupted_command_leaves_nothing(
-    explain: Explain, tiny_path: Path_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    explain: Command, tiny_path: Path_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -132,7 +109,7 @@ def test_an_interrupted_command_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_adapter_is_explained_on_its_base(explain: Explain, tmp_path: Path) -> None:
+def test_an_adapter_is_explained_on_its_base(explain: Command, tmp_path: Path) -> None:
     base = tiny_folder("llama", tmp_path / "base")
     save_adapter(base, tmp_path / "adapter", 0.5)
     config = files.read_json(tmp_path / "adapter" / "adapter_config.json")
@@ -142,7 +119,7 @@ def test_an_adapter_is_explained_on_its_base(explain: Explain, tmp_path: Path) -
     assert own["question"]["log_likelihood"] != other["question"]["log_likelihood"]
 
 
-def test_two_models_on_one_question(explain: Explain, tmp_path: Path) -> None:
+def test_two_models_on_one_question(explain: Command, tmp_path: Path) -> None:
     folders = [tiny_folder("llama", tmp_path / str(seed), seed=seed) for seed in (1, 2)]
     said = explain("--compare", *folders, PROMPT, *QUICK, "--html", tmp_path / "changed.html")
     assert said.code == 0
@@ -157,7 +134,7 @@ def test_two_models_on_one_question(explain: Explain, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ bad input
 
 
-def test_a_closed_model_is_told_what_is_possible_instead(explain: Explain) -> None:
+def test_a_closed_model_is_told_what_is_possible_instead(explain: Command) -> None:
     for ref in ("https://api.example.org/v1#large", "http://127.0.0.1:8000/v1#large", "gpt-4o", "claude-opus"):
         said = explain(ref, PROMPT)
         assert said.code == 2
@@ -166,14 +143,14 @@ def test_a_closed_model_is_told_what_is_possible_instead(explain: Explain) -> No
         assert "open them" in said.words
 
 
-def test_the_error_of_an_address_repeats_no_password(explain: Explain) -> None:
+def test_the_error_of_an_address_repeats_no_password(explain: Command) -> None:
     said = explain("https://me:secret@api.example.org/v1#large", PROMPT)
     assert said.code == 2
     assert "secret" not in said.words
 
 
 def test_a_gguf_file_is_explained_in_float32_and_says_so(
-    explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    explain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIMPIDE_CACHE", str(tmp_path / "cache"))
     path = tiny_gguf(tmp_path / "tiny.gguf")
@@ -183,7 +160,7 @@ def test_a_gguf_file_is_explained_in_float32_and_says_so(
 
 
 def test_a_gguf_file_that_cannot_be_made_a_folder_asks_for_the_weights_it_came_from(
-    explain: Explain, tmp_path: Path
+    explain: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(60))
     said = explain(tmp_path / "broken.gguf", PROMPT)
@@ -208,14 +185,14 @@ def test_a_gguf_file_that_cannot_be_made_a_folder_asks_for_the_weights_it_came_f
         (["--method", "influence"], "Influence needs an adapted model"),
     ],
 )
-def test_a_wrong_option_is_told(explain: Explain, tiny_path: Path_, arguments: Sequence[str], expected: str) -> None:
+def test_a_wrong_option_is_told(explain: Command, tiny_path: Path_, arguments: Sequence[str], expected: str) -> None:
     said = explain(tiny_path("llama"), PROMPT, *arguments)
     assert said.code == 2
     assert expected in said.words
     assert said.out == ""
 
 
-def test_an_empty_prompt_an_encoder_without_a_mask_and_one_token(explain: Explain, tiny_path: Path_) -> None:
+def test_an_empty_prompt_an_encoder_without_a_mask_and_one_token(explain: Command, tiny_path: Path_) -> None:
     assert "The prompt is empty" in explain(tiny_path("llama"), " ").words
     said = explain(tiny_path("bert"), PROMPT)
     assert said.code == 2
@@ -225,7 +202,7 @@ def test_an_empty_prompt_an_encoder_without_a_mask_and_one_token(explain: Explai
     assert test == "insufficient evidence" or "prompt" in test
 
 
-def test_errors_are_json_too(explain: Explain) -> None:
+def test_errors_are_json_too(explain: Command) -> None:
     said = explain("gpt-4o", PROMPT, "--json")
     assert json.loads(said.err.splitlines()[-1])["error"] == "ModelError"
 

@@ -5,23 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from commands import calling
 from limpide.audit.bias import BiasSettings
 from limpide.cli import suites, whom
 from limpide.cli.audit import answered, spread
-from limpide.cli.main import main
 from limpide.document.read import read_audited
 from limpide.models.address import EndpointSettings
-
-
-def ended(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    capsys.readouterr()
-    try:
-        main(["audit", *map(str, arguments)])
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 @pytest.mark.parametrize(
@@ -39,7 +28,7 @@ def test_other_options_keep_their_commas() -> None:
 
 
 def test_a_wrong_value_points_to_the_help_of_the_suite(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = ended(capsys, "bias", "m", "--axes", "gender,agee")
+    code, _, err = calling(capsys, "audit")("bias", "m", "--axes", "gender,agee")
     assert (code, "received 'agee'" in err) == (2, True)
     assert "limpide audit bias --help" in err
 
@@ -47,7 +36,7 @@ def test_a_wrong_value_points_to_the_help_of_the_suite(capsys: pytest.CaptureFix
 def test_answers_that_nothing_reads_are_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     answers = tmp_path / "a.jsonl"
     answers.write_text('{"id": "1", "answer": "yes"}\n')
-    code, out, err = ended(capsys, "bias", "--answers", answers, "--out", tmp_path / "out")
+    code, out, err = calling(capsys, "audit")("bias", "--answers", answers, "--out", tmp_path / "out")
     assert (code, out) == (2, "")
     assert "The bias suite asks nothing that an answer in text can tell" in err
     assert "--dialect" in err
@@ -56,12 +45,12 @@ def test_answers_that_nothing_reads_are_an_error(capsys: pytest.CaptureFixture[s
 
 def test_a_suite_alone_tells_who_when_and_how(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     questions, answers, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl", tmp_path / "out"
-    code, said, err = ended(capsys, "truth", "--languages", "fr", "--write-questions", questions)
+    code, said, err = calling(capsys, "audit")("truth", "--languages", "fr", "--write-questions", questions)
     assert code == 0, err
     assert "limpide audit truth --languages fr --answers ANSWERS.jsonl" in said
     rows = [json.loads(line) for line in questions.read_text().splitlines()]
     answers.write_text("".join(json.dumps({"id": row["id"], "answer": "Je ne sais pas."}) + "\n" for row in rows))
-    code, _, err = ended(capsys, "truth", "gpt-9", "--languages", "fr", "--answers", answers, "--out", out)
+    code, _, err = calling(capsys, "audit")("truth", "gpt-9", "--languages", "fr", "--answers", answers, "--out", out)
     assert code == 0, err
     record = json.loads((out / "suite.json").read_text())
     assert record["answers"]["file"] == str(answers)

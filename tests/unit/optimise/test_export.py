@@ -16,16 +16,15 @@ from limpide.core.operation import Subject
 from limpide.core.progress import Quiet
 from limpide.models.model import open_model
 from limpide.optimise import export
+from threads import one_thread
 
 IDS = torch.tensor([[4, 90, 91, 7, 200, 399, 12, 5, 66]])
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,12 @@ from limpide.core.errors import DataError
 from limpide.core.operation import Result
 from limpide.core.progress import Quiet
 from limpide.data.examples import Example, Message
-from limpide.models import llamacpp, scoring
+from limpide.models import scoring
 from limpide.models.model import open_model
 from limpide.optimise import export, parity
 from limpide.optimise.gguf_writer import write_gguf
 from limpide.optimise.parity import Check, ParitySettings, Probe, Served, largest_disagreement, lumped_divergence
+from threads import one_thread
 
 SETTINGS = ParitySettings(conversations=4, answer_tokens=8)
 STOP = 5
@@ -30,14 +31,8 @@ STOP = 5
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a machine that does something else."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(llamacpp, "_cores", lambda: 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    patch.undo()
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

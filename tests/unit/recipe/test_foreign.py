@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from limpide.cli.main import main
+from commands import Command, calling
 from limpide.core import files
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.recipe.foreign import base_reference, read_foreign
@@ -431,17 +431,8 @@ def test_rows_that_were_learnt_are_not_unseen_because_they_are_given(
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = 0
-        try:
-            main(["import", *map(str, arguments)])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        caught = capsys.readouterr()
-        return code, caught.out, caught.err
-
-    return run
+def run(capsys: pytest.CaptureFixture[str]) -> Command:
+    return calling(capsys, "import")
 
 
 def test_the_command(checkpoint: Path, rows: Path, tmp_path: Path, run: Callable[..., Any]) -> None:

@@ -12,10 +12,10 @@ That is too little for a refusal by default: names warn.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
+from limpide.data.found import Found
 from limpide.data.shipped import read_list
 
 Sense = Literal["plain", "word", "thing"]
@@ -38,16 +38,6 @@ OF_A_THING = re.compile(
     r"[. \u00a0-]+)$"
 )
 SENTENCE_ENDS = '.!?…:;\n\r"“«»(•–—*>|[-'
-
-
-@dataclass(frozen=True)
-class Found:
-    """One name: text[start:end] of the text searched."""
-
-    kind: str
-    start: int
-    end: int
-    text: str
 
 
 def shortened(found: Found) -> str:

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from limpide.data.found import Found
+
 SHORTEST_VALUE = 16  # characters of a value given to a name such as api_key
 SHORTEST_PASSWORD = 8
 LONGEST_KEY = 16_384  # characters of a private key
@@ -24,16 +26,6 @@ PLACEHOLDER = re.compile(
     r"^(?:[*•.x_-]+|pass|pwd|pw|.*(?:\.\.\.|…)|<.*>|\[.*\]|\{.*\}|\$.*|%.*%)$"
     r"|(?i:example|exemple|placeholder|your|votre|changeme|dummy|redacted|masked|insert|secret|password|passwd)"
 )
-
-
-@dataclass(frozen=True)
-class Found:
-    """One secret: text[start:end] of the text searched, the part to hide and no more."""
-
-    kind: str
-    start: int
-    end: int
-    text: str
 
 
 @dataclass(frozen=True)

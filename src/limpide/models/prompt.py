@@ -204,6 +204,12 @@ def _apply(tokenizer: Any, messages: Sequence[Message], *, generation: bool) -> 
             received=str(error),
             expected="roles in the order the template allows",
         ) from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:  # what a program can raise
+        raise DataError(
+            "The model's chat template fails on this conversation.",
+            received=f"{type(error).__name__}: {str(error)[:200]}",
+            remedy="take the template from the model's publisher again, or use the base's",
+        ) from error
 
 
 def refuse_special_tokens(tokenizer: Any, messages: Sequence[Message]) -> None:

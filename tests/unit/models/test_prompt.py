@@ -352,3 +352,16 @@ def test_other_models_open_no_thought(tiny_model: Callable[[str], Any]) -> None:
     for name in ("llama", "t5", "bert"):
         assert not opens_thought(tiny_model(name))
         assert unusual_reading(tiny_model(name)) == {}
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ raise_exception('system first') }}", "refuses this conversation"),
+        ("{{ messages[0]['content'] + 1 }}", "fails on this conversation"),
+        ("{{ 1 // (messages | length - 1) }}", "fails on this conversation"),
+    ],
+)
+def test_a_template_that_cannot_be_rendered_is_a_fault_of_the_data(template: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        prompt_text(chat(template), said("What is hot?"))

@@ -52,10 +52,22 @@ def turns_of(value: object, name: str, parsed: Parsed, *, main: bool = True) -> 
             continue
         parsed.extra |= {f"{name}[].{key}" for key in turn.keys() - {role_key, text_key} if turn[key] is not None}
         role = _role(turn, role_key, known, where, parsed)
-        text = text_of(turn, text_key, parsed, where)
+        text = text_of(_written(turn, text_key), text_key, parsed, where)
         if role is not None:
             messages.append(Message(role=role, content=text))
     return messages
+
+
+def _written(turn: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The turn with its parts of text put end to end, as the gateway does; parts of another kind are left as faults."""
+    parts = turn.get(key)
+    if not isinstance(parts, list) or not parts or not all(map(_is_text, parts)):
+        return turn
+    return {**turn, key: "".join(part["text"] for part in parts)}
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def _is_sharegpt(turns: Sequence[object], name: str) -> bool:

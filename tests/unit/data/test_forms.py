@@ -308,3 +308,15 @@ def test_tool_calls_are_refused(tmp_path: Path, turns: list[Row]) -> None:
 def test_empty_values_are_not_left_out_columns(tmp_path: Path) -> None:
     reading = read(tmp_path, {"prompt": "Q", "answer": "A", "old": None, "tags": [], "note": "", "by": "x"})
     assert reading.columns.unused == ("by",)
+
+
+def test_parts_of_text_are_put_end_to_end(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "hot?"}]
+    example = one(tmp_path, {"messages": [{"role": "user", "content": parts}, turn("assistant", "The pump.")]})
+    assert example.messages[0].content == "What is hot?"
+
+
+def test_a_picture_among_the_parts_is_a_fault(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "a.png"}}]
+    rows = {"messages": [{"role": "user", "content": parts}, turn("assistant", "The pump.")]}
+    assert "message 1: 'content' must be text, not a list" in refusal(tmp_path, rows)

@@ -109,6 +109,7 @@ SHAPES: tuple[Shape, ...] = (
     ),
     Shape("github_token", ("github_pat_",), re.compile(r"(?<!\w)github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}(?!\w)")),
     Shape("gitlab_token", ("glpat-",), re.compile(r"(?<!\w)glpat-[A-Za-z0-9_-]{20,}")),
+    Shape("access_key", ("lmp_",), re.compile(r"(?<!\w)lmp_[0-9a-f]{12}_[0-9a-f]{64}(?!\w)")),  # of Limpide's gateway
     Shape("hugging_face_token", ("hf_",), re.compile(r"(?<!\w)hf_[A-Za-z0-9]{34}(?!\w)")),
     Shape("slack_token", ("xox",), re.compile(r"(?<!\w)xox[abeprs]-[A-Za-z0-9-]{20,}")),
     Shape("google_key", ("aiza",), re.compile(r"(?<!\w)AIza[A-Za-z0-9_-]{35}(?![\w-])")),
@@ -165,6 +166,7 @@ KINDS: Mapping[str, str] = {
     "aws_key": "access key of a cloud account (AWS)",
     "github_token": "GitHub token",
     "gitlab_token": "GitLab token",
+    "access_key": "access key of Limpide's gateway",
     "hugging_face_token": "Hugging Face token",
     "slack_token": "Slack token",
     "google_key": "Google key",

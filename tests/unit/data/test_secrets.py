@@ -24,6 +24,7 @@ FOUND = [
     ("github_token", "github_pat_" + "A1b2" * 5 + "Zz_" + "9" * 59),
     ("aws_key", "AKIA" + "QWERTY234567ASDF"),
     ("gitlab_token", "glpat-" + RANDOM[:20]),
+    ("access_key", "lmp_" + "0a" * 6 + "_" + "1b" * 32),
     ("hugging_face_token", "hf_" + RANDOM + "AbCd"),
     ("slack_token", "xoxb-123456789012-" + RANDOM[:12]),
     ("google_key", "AIza" + RANDOM + "Ab_-3"),

@@ -5,7 +5,7 @@ RECIPE := examples/press-operator/recipe.yaml
 KEY := examples/press-operator/keys/release
 RELEASE := releases/press-operator-assistant-1.0.0
 
-.PHONY: setup demo test check bench-adapt bench-demo bench-audit bench-understand bench-correct bench-charter families silent-faults reference pictures clean
+.PHONY: setup demo test check bench-adapt bench-demo bench-audit bench-understand bench-correct bench-charter bench-serve families silent-faults reference pictures clean
 
 setup: .venv/installed
 
@@ -22,7 +22,9 @@ demo: setup
 	$(BIN)/limpide verify $(RELEASE) --key $(KEY).pub
 	$(BIN)/limpide ask $(RELEASE) "What does fault E-104 mean?" --key $(KEY).pub
 
+# Chromium and axe-core, for the tests of the studio, are fetched when absent
 test: setup
+	$(BIN)/python scripts/browser_setup.py
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup
@@ -62,6 +64,10 @@ bench-correct: setup
 # nothing else may run meanwhile
 bench-charter: setup
 	$(BIN)/python benchmarks/charter.py
+
+# nothing else may run meanwhile
+bench-serve: setup
+	$(BIN)/python benchmarks/serve.py
 
 bench-demo: setup
 	$(BIN)/python benchmarks/demo.py

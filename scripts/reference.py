@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from rich.console import Console
 
-from limpide.cli.main import COMMANDS, make_app
+from limpide.cli.main import COMMANDS, below, make_app
 from limpide.core import catalogue, errors
 from limpide.core.yaml_file import models_in
 from limpide.data.charter import Charter
@@ -22,9 +22,6 @@ from limpide.models.families.capabilities import load_capabilities, markdown
 from limpide.recipe.schema import Recipe
 
 ROOT = Path(__file__).parent.parent
-SUBCOMMANDS = {"audit": ["all", *catalogue.suites()]}
-SUBCOMMANDS |= {"correct": list(catalogue.GOALS), "keys": ["new"]}
-SUBCOMMANDS |= {"data": ["check", "show", "card", "draft", "review"], "adapters": ["merge", "compare", "publish"]}
 
 
 def reference() -> str:
@@ -108,7 +105,7 @@ def exit_rows() -> Iterator[str]:
 def commands() -> Iterator[tuple[str, ...]]:
     for name in COMMANDS:
         yield (name,)
-        yield from ((name, sub) for sub in SUBCOMMANDS.get(name, []))
+        yield from ((name, sub) for sub in below(name))
 
 
 def command_help(words: tuple[str, ...]) -> str:

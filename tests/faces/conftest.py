@@ -1,7 +1,10 @@
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browser import RunningStudio, axe_violations, browser, running_studio, visitor
 
 from tiny_gguf import write_gguf
 
@@ -25,3 +28,30 @@ def embedded_gguf() -> Path:
     if not path.is_file():
         pytest.skip(f"the embedded model is not on this machine: run `limpide open {SMOLLM2.alias}` once")
     return path
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
+    """A studio of an empty project, as a process: one for the tests of a file."""
+    with running_studio(tmp_path_factory.mktemp("studio") / "project") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One browser for all tests of a process; `visitor(chromium, studio.way_in(), …)` opens a profile of its own."""
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(chromium: Any, studio: RunningStudio) -> Iterator[Any]:
+    """A page that was let in, in English, light, 1440 × 900."""
+    with visitor(chromium, studio.way_in()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def axe() -> Callable[..., list[str]]:
+    """axe(page) → serious and critical faults."""
+    return axe_violations

@@ -382,7 +382,7 @@ def test_data_show_marks_what_is_trained(limpide: Command, recipe: Path, tiny_ba
     assert "\x1b" not in said.out
     one = limpide(
         "data", "show", recipe.parent / "examples.jsonl", "--model", tiny_base, "--rows", "1", "--json"
-    ).json()
+    ).json()[0]
     trained = "".join(t["text"] for t in one["tokens"] if t["trained"])
     assert trained == "Answer 0.<|im_end|>"
     assert {t["role"] for t in one["tokens"] if t["trained"]} == {"assistant"}

@@ -1,13 +1,14 @@
 """A release served to the official `openai` client, over real sockets, by the real engine."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -23,12 +24,14 @@ from limpide.core.progress import Quiet
 from limpide.models.llamacpp import LlamaEngine
 from limpide.release.keys import new_keys
 from limpide.release.sign import sign_folder
-from limpide.serve.address import listen, url_of
+from limpide.serve.address import listen
 from limpide.serve.ask import ask, ask_engine
-from limpide.serve.engine import LlamaClient
-from limpide.serve.gateway import create_app
-from limpide.serve.release import choose, make_server, serve_release
+from limpide.serve.engines.llamacpp import LlamaClient
+from limpide.serve.lengths import Templates, bound_of
+from limpide.serve.release import choose
+from limpide.serve.serving import serve_releases
 from limpide.serve.settings import ServeSettings
+from serving import a_service, listening, logged
 from tiny_gguf import write_gguf
 
 KEY = "a-key-that-is-long-enough"
@@ -41,28 +44,20 @@ class Running:
     url: str
     engine: LlamaEngine
     client: openai.OpenAI
+    state: Path
 
 
 @contextmanager
 def running(gguf: Path, *, context: int, slots: int = 1) -> Iterator[Running]:
     """A gateway in a thread, asked by the openai client."""
     with ExitStack() as stack:
-        engine = stack.enter_context(LlamaEngine(gguf, context=context, slots=slots, threads=1))
-        listening = stack.enter_context(closing(listen("127.0.0.1", 0)))
-        ready = threading.Event()
-        server = make_server(create_app(LlamaClient(engine), "tiny", KEY, fingerprint="gguf-1"), ready.set)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-        thread.start()
-        assert ready.wait(20)
-        url = url_of(listening)
-        client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0))
-        try:
-            yield Running(url, engine, client)
-        finally:
-            client.close()
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        engine = stack.enter_context(LlamaEngine(gguf, context=context, slots=slots, threads=1, embeds=True))
+        service = stack.enter_context(a_service(state, ("tiny", LlamaClient(engine)), key=KEY))
+        gateway = stack.enter_context(listening(service))
+        client = stack.enter_context(openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0))
+        yield Running(gateway.url, engine, client, state)
+        client.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +128,22 @@ def test_the_largest_limit_that_fits_is_obeyed(tiny: Running) -> None:
         chat(tiny, max_tokens=left + 1)
 
 
+TEXTS = ("", "a", "é" * 30, "🙂🙃", "漢字かな", "\u0000\ufdfa\t\n", "x " * 50)
+
+
+@pytest.mark.parametrize("roles", [("user",), ("system", "user"), ("user", "assistant", "user")])
+def test_what_is_not_counted_is_never_longer_than_thought(tiny: Running, roles: tuple[str, ...]) -> None:
+    async def check() -> None:
+        client, templates = LlamaClient(tiny.engine), Templates()
+        for text in TEXTS:
+            messages = [{"role": role, "content": text} for role in roles]
+            assert await client.count_chat(messages) <= (await templates.bound(client, messages) or 0)
+            assert await client.count_text(text) <= (bound_of(text) or 0)
+        await client.close()
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_too_long_is_refused_with_both_numbers(tiny: Running, stream: bool) -> None:
     messages = [{"role": "user", "content": "a" * 1000}]
@@ -159,6 +170,45 @@ def test_errors_reach_the_client_as_its_own_exceptions(tiny: Running) -> None:
 
 def test_models(tiny: Running) -> None:
     assert [model.id for model in tiny.client.models.list()] == ["tiny"]
+
+
+def test_log_probabilities(tiny: Running) -> None:
+    told = chat(tiny, max_tokens=3, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+    assert [len(token.top_logprobs) for token in told] == [2, 2, 2]
+    assert all(token.logprob == token.top_logprobs[0].logprob < 0 for token in told)  # greedy takes the likeliest
+    answer = tiny.client.completions.create(model="tiny", prompt="abc", max_tokens=3, logprobs=2).choices[0]
+    assert "".join(answer.logprobs.tokens) == answer.text
+    assert answer.logprobs.text_offset == [0, 1, 2]
+
+
+def test_an_answer_that_keeps_to_a_schema(tiny: Running) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "boolean"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "yes", "schema": schema, "strict": True}}
+    answer = chat(tiny, max_tokens=60, response_format=form)
+    assert json.loads(answer.choices[0].message.content)["a"] in (True, False)
+
+
+def test_embeddings(tiny: Running) -> None:
+    made = tiny.client.embeddings.create(model="tiny", input=["abc", "abd"])
+    again = tiny.client.embeddings.create(model="tiny", input="abc", encoding_format="float")
+    assert [len(row.embedding) for row in made.data] == [64, 64]
+    assert made.data[0].embedding == pytest.approx(again.data[0].embedding, abs=1e-5)
+    assert made.data[0].embedding != pytest.approx(made.data[1].embedding, abs=1e-5)
+    assert made.usage.prompt_tokens == 6
+
+
+def test_the_client_reads_the_marks(tiny: Running) -> None:
+    raw = tiny.client.chat.completions.with_raw_response.create(model="tiny", messages=HELLO, max_tokens=1)
+    assert raw.headers["x-limpide-release"] == "tiny-1.0.0"
+    assert raw.headers["x-limpide-ai-generated"] == "true"
+    assert raw.parse().limpide == {"release": "tiny-1.0.0", "ai_generated": True}
+    request = raw.headers["x-request-id"]
+    assert [entry["event"] for entry in logged(tiny.state) if entry.get("request") == request] == ["accept", "answer"]
 
 
 def test_several_clients_at_once_get_their_own_answers(tiny: Running) -> None:
@@ -235,25 +285,29 @@ def release(tmp_path: Path, tiny_gguf: Path) -> Signed:
     return Signed(folder, keys.public)
 
 
-def test_a_changed_release_is_not_loaded(release: Signed) -> None:
+def state_of(folder: Path) -> ServeSettings:
+    return ServeSettings(state=folder / "state")
+
+
+def test_a_changed_release_is_not_loaded(release: Signed, tmp_path: Path) -> None:
     gguf = release.folder / "gguf" / "tiny-q8_0.gguf"
     data = bytearray(gguf.read_bytes())
     data[-1] ^= 1
     gguf.write_bytes(data)
     with pytest.raises(IntegrityError, match=r"tiny-q8_0\.gguf"):
-        serve_release(release.folder, port=0, public_key=release.public)
+        serve_releases([release.folder], port=0, public_key=release.public, settings=state_of(tmp_path))
     with pytest.raises(IntegrityError):
         ask(release.folder, "hello", public_key=release.public)
 
 
 def test_choose(release: Signed, tmp_path: Path) -> None:
     chosen = choose(release.folder, public_key=release.public, unsigned=False, progress=Quiet())
-    assert chosen.gguf.name == "tiny-q8_0.gguf"
+    assert chosen.model.name == "tiny-q8_0.gguf"
     assert chosen.verified
-    lone = choose(chosen.gguf, public_key=None, unsigned=True, progress=Quiet())
+    lone = choose(chosen.model, public_key=None, unsigned=True, progress=Quiet())
     assert (lone.verified, lone.digest) == (False, chosen.digest)
     with pytest.raises(UsageError, match="--unsigned"):
-        choose(chosen.gguf, public_key=None, unsigned=False, progress=Quiet())
+        choose(chosen.model, public_key=None, unsigned=False, progress=Quiet())
     with pytest.raises(UsageError, match="public key"):
         choose(release.folder, public_key=None, unsigned=False, progress=Quiet())
     with pytest.raises(UsageError, match="--unsigned"):
@@ -264,9 +318,9 @@ def test_choose(release: Signed, tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_the_address_is_said_before_the_model_is_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no key protects it"):
-        serve_release(tmp_path / "none", host="0.0.0.0", port=0)
+        serve_releases([tmp_path / "none"], host="0.0.0.0", port=0, settings=state_of(tmp_path))
     with closing(listen("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="taken") as caught:
-        serve_release(tmp_path / "none", port=taken.getsockname()[1])
+        serve_releases([tmp_path / "none"], port=taken.getsockname()[1], settings=state_of(tmp_path))
     assert caught.value.exit_code == 2
 
 
@@ -291,8 +345,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from limpide.core.progress import Plain
-from limpide.serve.release import serve_release
-serve_release(Path(sys.argv[1]), port=0, public_key=Path(sys.argv[2]), progress=Plain())
+from limpide.serve.serving import serve_releases
+from limpide.serve.settings import ServeSettings
+settings = ServeSettings(state=Path(sys.argv[3]))
+serve_releases([Path(sys.argv[1])], port=0, public_key=Path(sys.argv[2]), settings=settings, progress=Plain())
 print("stopped cleanly")
 """
 
@@ -300,9 +356,10 @@ print("stopped cleanly")
 @pytest.mark.whole
 @pytest.mark.skipif(shutil.which("curl") is None, reason="runs the curl command that is printed")
 @pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
-def test_served_until_told_to_stop(release: Signed, order: signal.Signals) -> None:
-    """The printed curl command works, nothing else is printed, and an answer under way does not block the end."""
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(release.folder), str(release.public)]
+def test_served_until_told_to_stop(release: Signed, tmp_path: Path, order: signal.Signals) -> None:
+    """The printed curl command works, nothing else is printed, and the log tells of the beginning and of the end."""
+    state = tmp_path / "state"
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(release.folder), str(release.public), str(state)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
     ) as made:
@@ -320,6 +377,57 @@ def test_served_until_told_to_stop(release: Signed, order: signal.Signals) -> No
         finally:
             made.kill()
     assert (made.returncode, out, err) == (0, "stopped cleanly\n", "")
+    events = [entry["event"] for entry in logged(state)]
+    assert events == ["log.start", "service.start", "model.load", "accept", "answer", "service.stop"]
+
+
+@pytest.mark.whole
+def test_two_releases_from_the_command_line(release: Signed, tmp_path: Path, tiny_gguf: Path) -> None:
+    """Side by side, with a key of the database; the lines for machines tell of requests and never of texts."""
+    second = tmp_path / "second-2.0.0"
+    (second / "gguf").mkdir(parents=True)
+    write_gguf(second / "gguf" / "model-q8_0.gguf", seed=2)
+    sign_folder(second, tmp_path / "keys" / "release.pem")
+    state = tmp_path / "state"
+    limpide = [sys.executable, "-m", "limpide.cli.main"]
+    made = subprocess.run(
+        [*limpide, "access", "new", "--name", "ward 3", "--state", str(state), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_environment(),
+    )
+    secret = json.loads(made.stdout)["secret"]
+    serve = [*limpide, "serve", str(release.folder), str(second), "--key", str(release.public), "--port", "0"]
+    with subprocess.Popen(
+        [*serve, "--state", str(state), "--json"], stderr=subprocess.PIPE, text=True, env=_environment()
+    ) as served:
+        try:
+            said = ""
+            while "http" not in (said := _line(served.stderr.readline)):
+                assert "error" not in said
+            url = re.search(r"http://127\.0\.0\.1:\d+", said)
+            assert url is not None
+            with openai.OpenAI(base_url=f"{url.group()}/v1", api_key=secret, max_retries=0) as client:
+                names = [model.id for model in client.models.list()]
+                assert names == ["tiny-1.0.0", "second-2.0.0"]
+                texts = [client.completions.create(model=name, prompt="secret-word").choices[0].text for name in names]
+                assert texts[0] != texts[1]
+                with pytest.raises(openai.AuthenticationError):
+                    client.with_options(api_key="wrong").models.list()
+            served.send_signal(signal.SIGTERM)
+            _, err = served.communicate(timeout=30)
+        finally:
+            served.kill()
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert [(line["route"], line["status"]) for line in lines if line["event"] == "request"] == [
+        ("/v1/models", 200),
+        ("/v1/completions", 200),
+        ("/v1/completions", 200),
+        ("/v1/models", 401),
+    ]
+    assert "secret-word" not in err
+    assert [entry["release"] for entry in logged(state, "accept")] == names
 
 
 def _environment() -> dict[str, str]:

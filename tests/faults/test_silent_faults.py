@@ -64,7 +64,7 @@ def test_template_without_generation_marks(project: Project, request: pytest.Fix
     """The mask comes from the conversation, turn by turn, and needs no marks in the template."""
     assert "generation %}" not in CHATML
     said = project.run("data", "show", "examples.jsonl", "--model", "llama", "--rows", "1", "--json")
-    tokens = json.loads(said.out)["tokens"]
+    tokens = json.loads(said.out)[0]["tokens"]
     trained = "".join(token["text"] for token in tokens if token["trained"])
     assert trained == "Stop the pump, then call.<|im_end|>"
     what = "cannot happen: the mask comes from the conversation; the answer and its end token are trained, nothing else"

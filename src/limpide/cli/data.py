@@ -1,22 +1,27 @@
 """`limpide data`: check files of examples, look at them as the model will see them, and describe them."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from limpide.cli.adapt import DATA, DataOptions
 from limpide.cli.data_drafts import draft, review
 from limpide.cli.output import Json, print_json, progress, visible
 from limpide.core import catalogue
 from limpide.core.errors import DataError, UsageError, nearest
+from limpide.core.progress import Progress
 
 if TYPE_CHECKING:
+    from limpide.data.check import Looked
     from limpide.data.checks import Check
-    from limpide.data.examine import Examined
     from limpide.data.examples import Example
+    from limpide.data.prepare import PrepareSettings
+    from limpide.models.lengths import Reader
 
 app = App(name="data", help="Check examples, look at them as the model will, describe them.", help_format="plaintext")
 app.command(draft)
@@ -53,40 +58,36 @@ class Owner:
 
 @app.command
 def check(
-    *files: Files,
+    *files: Annotated[Path, Parameter(help="files of examples, documents, and folders of documents")],
+    prepare: Annotated[DataOptions, Parameter(name="*", group=DATA)] = DataOptions(),  # noqa: B008  # immutable
     model: Annotated[
         str | None, Parameter(help="whose tokens are counted: what is too long, what would be lost")
     ] = None,
-    layout: Where = ANYWHERE,
     places: Annotated[int, Parameter(help="how many places of each check are shown")] = 5,
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    """Check examples before a model learns from them: what stops, what warns, what is worth knowing, each with lines.
+    """Check examples, documents and a charter before a model learns from them: what stops, what warns, what is worth
+    knowing, each with lines.
 
     Leaves with code 2 when a check stops, and 0 otherwise. Nothing is changed.
 
-    Example: limpide data check examples.jsonl --model smollm2-135m-instruct
+    Example: limpide data check examples.jsonl manual.pdf --model smollm2-135m-instruct
     """
-    from limpide.data.check import report
-    from limpide.data.columns import listed
+    from limpide.data.check import look
+    from limpide.data.checks import MOST_LISTED
 
-    examined, more = _examined(files, layout, model, seed, as_json)
-    checks = [*examined.checks, *more]
-    stopping = [one for one in checks if one.severity == "stops"]
+    shown = progress(as_json)
+    looked = look(_settings(files, prepare.model_dump(exclude_unset=True)), seed, shown)
+    if model is not None:
+        looked = replace(looked, of_tokens=tuple(_of_tokens(model, looked.examined.examples, shown)))
+    stopping = looked.stopping()
     if as_json:
-        facts = report(examined)
-        facts["checks"] |= {one.name: one.record() for one in more}
-        print_json(facts | {"stops": [one.name for one in stopping]})
+        print_json(looked.report(max(places, MOST_LISTED)))
     else:
-        for reading in examined.readings:
-            used = ", ".join(f"{ours} = '{theirs}'" for ours, theirs in reading.columns.names.items())
-            unread = f"; not read: {listed(reading.columns.unused)}" if reading.columns.unused else ""
-            print(visible(f"{reading.name}: {reading.rows} rows, read as {reading.columns.title}: {used}{unread}"))
-            for warning in reading.warnings:
-                print(visible(f"  {warning}"))
+        _print_read(looked)
         for severity in MARKS:
-            for one in checks:
+            for one in looked.checks:
                 if one.severity == severity:
                     _print_check(one, places)
     if stopping:
@@ -95,6 +96,35 @@ def check(
             f"{', '.join(one.name for one in stopping)}.",
             remedy="; ".join(dict.fromkeys(one.remedy for one in stopping if one.remedy)) or None,
         )
+
+
+def _settings(files: Sequence[Path], chosen: Mapping[str, Any]) -> "PrepareSettings":
+    """What is read, from the files as they were named. Raises UsageError where none was."""
+    from limpide.data.documents import READERS
+    from limpide.data.prepare import PrepareSettings
+
+    if not files:
+        raise UsageError("No file of examples was named.", remedy="name one, as examples.jsonl, after the command")
+    documents = tuple(path for path in files if path.is_dir() or path.suffix.lower() in READERS)
+    examples = tuple(path for path in files if path not in documents)
+    return PrepareSettings(**{**chosen, "examples": examples, "documents": documents})
+
+
+def _print_read(looked: "Looked") -> None:
+    """What was read as what."""
+    from limpide.data.columns import listed
+
+    for reading in looked.examined.readings:
+        used = ", ".join(f"{ours} = '{theirs}'" for ours, theirs in reading.columns.names.items())
+        unread = f"; not read: {listed(reading.columns.unused)}" if reading.columns.unused else ""
+        print(visible(f"{reading.name}: {reading.rows} rows, read as {reading.columns.title}: {used}{unread}"))
+        for warning in reading.warnings:
+            print(visible(f"  {warning}"))
+    if looked.documents is not None:
+        for document in looked.documents.readings:
+            print(visible(f"{document.name}: {len(document.passages)} passages, {document.words} words"))
+        for warning in looked.documents.warnings:
+            print(visible(f"  {warning}"))
 
 
 def _print_check(one: "Check", most: int) -> None:
@@ -111,18 +141,8 @@ def _print_check(one: "Check", most: int) -> None:
         print(f"    … and {len(one.places) - most} more")
 
 
-def _examined(
-    files: Sequence[Path], layout: Layout, model: str | None, seed: int, as_json: bool
-) -> tuple["Examined", list["Check"]]:
-    """Every check of the files, and those that need a model's tokenizer where one is named."""
-    from limpide.data.examine import Rules, examine
-
-    if not files:
-        raise UsageError("No file of examples was named.", remedy="name one, as examples.jsonl, after the command")
-    shown = progress(as_json)
-    examined = examine(files, layout.columns, Rules(sheet=layout.sheet), seed, shown)
-    if model is None:
-        return examined, []
+def _of_tokens(model: str, examples: Sequence["Example"], shown: Progress) -> list["Check"]:
+    """The checks that need a model's tokenizer."""
     from limpide.models.lengths import length_checks, open_reader
     from limpide.models.sources import resolve
 
@@ -130,8 +150,8 @@ def _examined(
     with shown.task("Opening the tokenizer"):
         reader = open_reader(source.base or source.folder)
     width = catalogue.find("adapt.train").settings.model_fields["pack_tokens"].default
-    with shown.task("Counting tokens", total=len(examined.examples)) as task:
-        return examined, length_checks(reader, examined.examples, width, task.advance)
+    with shown.task("Counting tokens", total=len(examples)) as task:
+        return length_checks(reader, examples, width, task.advance)
 
 
 @app.command
@@ -151,9 +171,14 @@ def card(
 
     Example: limpide data card examples.jsonl --out card --licence cc-by-4.0 --provenance "Written by our support team."
     """
+    from limpide.data.examine import Rules, examine
     from limpide.document.data_card import Declared, card_of, write_card
 
-    examined, more = _examined(files, layout, model, 0, as_json)
+    shown = progress(as_json)
+    if not files:
+        raise UsageError("No file of examples was named.", remedy="name one, as examples.jsonl, after the command")
+    examined = examine(files, layout.columns, Rules(sheet=layout.sheet), 0, shown)
+    more = [] if model is None else _of_tokens(model, examined.examples, shown)
     sizes = {reading.name: path.stat().st_size for reading, path in zip(examined.readings, files, strict=True)}
     said = {name: value for name, value in vars(owner or Owner()).items() if value}
     declared = Declared.model_validate({"name": files[0].stem, **said})
@@ -179,6 +204,10 @@ def show(
     rows: Annotated[int, Parameter(help="how many examples to show")] = 3,
     row: Annotated[str | None, Parameter(help="the one example to show: its id, or its line in the file")] = None,
     limit: Annotated[int | None, Parameter(help="tokens after which to mark a cut; without it, the context")] = None,
+    mask: Annotated[
+        tuple[Literal["secrets", "personal_data", "names"], ...],
+        Parameter(negative="", help="what is replaced by its kind, as where a recipe masks it before training"),
+    ] = (),
     layout: Where = ANYWHERE,
     as_json: Json = False,
 ) -> None:
@@ -198,13 +227,16 @@ def show(
         if number is not None and number < 1:
             raise UsageError(f"{option} is a number from 1 up.", received=str(number))
     from limpide.data.reading import read_examples
+    from limpide.data.sensitive import look
     from limpide.models.lengths import open_reader
-    from limpide.models.model import quiet_transformers
     from limpide.models.sources import resolve
 
-    found = read_examples(examples, layout.columns, sheet=layout.sheet).examples
-    chosen = found[:rows] if row is None else [_the_row(found, row)]
     shown_how = progress(as_json)
+    reading = read_examples(examples, layout.columns, sheet=layout.sheet, skip_bad_rows=True)
+    if reading.skipped:
+        shown_how.warn(f"Rows at fault are not shown: {reading.skipped}. See: limpide data check")
+    found = reading.examples
+    chosen, _ = look(found[:rows] if row is None else [_the_row(found, row)], mask)
     source = resolve(model, shown_how)
     with shown_how.task("Opening the tokenizer"):
         reader = open_reader(source.base or source.folder)
@@ -213,20 +245,34 @@ def show(
             f"{model} is an {reader.kind}: it has no conversations to show.", remedy="name a decoder with --model"
         )
     limit = reader.context if limit is None else limit
-    if not as_json and chosen:
+    if as_json:
+        print_json([_record(reader, example, limit) for example in chosen])
+        return
+    if chosen:
         print(f"{coloured_text('trained', True)}: what the model learns to say. The rest is what it is given.\n")
     for example in chosen:
-        sides = {"": example}
-        if example.rejected is not None:
-            sides = {"preferred": example, "rejected": _other_side(example)}
-        with quiet_transformers():  # which warns of the long rows that are looked for
-            shown = {name: _tokens(reader, side, limit) for name, side in sides.items()}
-        if as_json:
-            tokens = {f"{name}_tokens" if name == "rejected" else "tokens": one for name, one in shown.items()}
-            print_json({"example": example.id, "source": example.source, "limit": limit, **tokens})
-        else:
-            for name, one in shown.items():
-                _print_tokens(example, name, one, limit, reader.tokenizer)
+        for name, one in _sides(reader, example, limit).items():
+            _print_tokens(example, name, one, limit, reader.tokenizer)
+
+
+def _sides(reader: "Reader", example: "Example", limit: int) -> dict[str, list[dict[str, Any]]]:
+    """The tokens of an example; of a preference, those of both answers, by name."""
+    from limpide.models.model import quiet_transformers
+
+    sides = {"": example}
+    if example.rejected is not None:
+        sides = {"preferred": example, "rejected": _other_side(example)}
+    with quiet_transformers():  # which warns of the long rows that are looked for
+        return {name: _tokens(reader, side, limit) for name, side in sides.items()}
+
+
+def _record(reader: "Reader", example: "Example", limit: int) -> dict[str, Any]:
+    """The same for programs. runs: tokens that follow each other and are treated alike, as one text."""
+    record = {"example": example.id, "source": example.source, "limit": limit}
+    for name, one in _sides(reader, example, limit).items():
+        before = "rejected_" if name == "rejected" else ""
+        record |= {f"{before}tokens": one, f"{before}runs": list(runs(one, reader.tokenizer))}
+    return record
 
 
 def _the_row(found: Sequence["Example"], named: str) -> "Example":
@@ -248,7 +294,7 @@ def _other_side(example: "Example") -> "Example":
     return example.model_copy(update={"messages": (*example.prompt, last), "rejected": None, "label": None})
 
 
-def _tokens(reader: Any, example: "Example", limit: int) -> list[dict[str, Any]]:
+def _tokens(reader: "Reader", example: "Example", limit: int) -> list[dict[str, Any]]:
     """Each token: its id, text, role, and whether it is trained and kept within the limit."""
     from limpide.models.prompt import render
 
@@ -273,17 +319,16 @@ def _print_tokens(example: "Example", side: str, tokens: list[dict[str, Any]], l
     print()
 
 
+def runs(tokens: Sequence[dict[str, Any]], tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """The text of tokens that follow each other and are treated alike: one may be a part of a character only."""
+    for alike, some in groupby(tokens, lambda token: {name: token[name] for name in ("role", "trained", "kept")}):
+        ids = [token["id"] for token in some]
+        yield {"text": tokenizer.decode(ids), "tokens": len(ids), **alike}
+
+
 def coloured(tokens: Sequence[dict[str, Any]], tokenizer: Any) -> str:
     """The text with runs of trained tokens marked."""
-    text, at = "", 0
-    while at < len(tokens):
-        until = at
-        while until < len(tokens) and tokens[until]["trained"] == tokens[at]["trained"]:
-            until += 1
-        piece = visible(tokenizer.decode([token["id"] for token in tokens[at:until]]))
-        text += coloured_text(piece, tokens[at]["trained"])
-        at = until
-    return text
+    return "".join(coloured_text(visible(run["text"]), run["trained"]) for run in runs(tokens, tokenizer))
 
 
 def coloured_text(text: str, trained: bool) -> str:

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from limpide import __version__
 from limpide.cli.output import exit_codes
-from limpide.core import catalogue
 from limpide.core.errors import UsageError
 
 HELP = """Open an open-weight language model: audit it, adapt it, compare it with its base, sign it, serve it.
@@ -40,7 +39,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("limpide.cli.release:verify", "Check that a release is what was signed, offline."),
     "approve": ("limpide.cli.release:approve", "Record that a named person approves a release."),
     "ask": ("limpide.cli.serve:ask", "Ask a release one question, on this machine."),
-    "serve": ("limpide.cli.serve:serve", "Serve a release on this machine, with the OpenAI API."),
+    "studio": ("limpide.cli.studio:studio", "Open the web application of a project, for people who do not code."),
+    "serve": ("limpide.cli.serve:serve", "Serve releases on this machine, with the OpenAI API."),
+    "log": ("limpide.cli.log:app", "Read, verify, purge or export the request log of a service."),
+    "stop": ("limpide.cli.stop:stop", "Stop answering at once, and say who and why; or answer again."),
+    "access": ("limpide.cli.access:app", "Make, list and revoke the keys that callers of a service send."),
+    "accounts": ("limpide.cli.accounts:app", "Say who may sign in to the studio, and do what there."),
 }
 
 
@@ -76,7 +80,7 @@ def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
     """cyclopts' complaint, which names the nearest command or option, as ours, with where to read more."""
     words = [a for a in arguments if not a.startswith("-")]
     command = words[0] if words and words[0] in COMMANDS else ""
-    if command in ("audit", "correct", "data") and words[1:] and words[1] in _below(command):
+    if command and words[1:2] and words[1] in below(command):
         command += f" {words[1]}"
     what = str(error).strip()
     if isinstance(error.__cause__, ValidationError):  # a settings model said no; pydantic's own text is for programmers
@@ -84,11 +88,11 @@ def usage_error(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
     return UsageError(what, remedy=f"limpide {command} --help".replace("  ", " "))
 
 
-def _below(command: str) -> list[str]:
+def below(command: str) -> list[str]:
     """The commands below one that has some."""
-    if command == "data":
-        return ["check", "show", "card", "draft", "review"]
-    return ["all", *catalogue.suites()] if command == "audit" else list(catalogue.GOALS)
+    module, _, name = COMMANDS[command][0].partition(":")
+    group = getattr(import_module(module), name)
+    return [word for word in group if not word.startswith("-")] if isinstance(group, App) else []
 
 
 def _option_fault(place: Sequence[int | str], fault: Mapping[str, Any]) -> str:

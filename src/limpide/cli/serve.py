@@ -16,7 +16,7 @@ Unsigned = Annotated[bool, Parameter(negative="", help="accept files that nobody
 
 def serve(
     release: Path,
-    *,
+    *more: Path,
     key: PublicKey = None,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
@@ -24,26 +24,29 @@ def serve(
     settings: Annotated[ServeSettings, Parameter(name="*")] = ServeSettings(),  # noqa: B008  # immutable
     as_json: Json = False,
 ) -> None:
-    """Verify a release and serve it on this machine, with the OpenAI API.
+    """Verify releases and serve them on this machine, with the OpenAI API.
 
-    Clients must send the key in the environment variable LIMPIDE_API_KEY, when it is set; without it, only this
-    machine is answered.
+    Clients must send a key once one was made (`limpide access new`), or the one in the environment variable
+    LIMPIDE_API_KEY when it is set; without any, only this machine is answered.
 
     Example: limpide serve releases/press-operator-assistant-1.0.0 --key keys/release.pub
 
     Parameters
     ----------
     release
-        The release folder, or with --unsigned a .gguf file.
+        The release folder, or with --unsigned a .gguf file, a model folder, an alias. It answers where no model is
+        named.
+    more
+        Further ones, served side by side under their names.
     host
-        Address to listen on; another than this machine's own needs LIMPIDE_API_KEY.
+        Address to listen on; another than this machine's own needs a key.
     port
         Port to listen on; 0 picks a free one.
     """
-    from limpide.serve.release import serve_release
+    from limpide.serve.serving import serve_releases
 
-    serve_release(
-        release,
+    serve_releases(
+        (release, *more),
         host=host,
         port=port,
         key=os.environ.get("LIMPIDE_API_KEY"),

@@ -15,17 +15,21 @@ A message says what happened, the value received, what was expected, and the exa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong in a file the user wrote. `line` counts from 1; None when no line is to blame."""
+    """One thing wrong in a file the user wrote. `line` counts from 1; None when no line is to blame.
+
+    at: the key to blame, dotted, in a file that has keys.
+    """
 
     file: str
     line: int | None
     what: str
+    at: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

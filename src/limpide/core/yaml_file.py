@@ -157,7 +157,8 @@ def _fault(path: Path, document: CommentedMap, error: Any, model: type[BaseModel
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])  # for pydantic all keys are text, even `null`
         above = location[:-1] if location[-1:] == [key] else location
-        what = f"unknown key '{'.'.join(map(str, (*above, key)))}'.{nearest(key, known_keys(above, model))}"
+        where = ".".join(map(str, (*above, key)))
+        what = f"unknown key '{where}'.{nearest(key, known_keys(above, model))}"
     elif error["type"] == "missing":
         what = f"missing key '{where}'"
     elif error["type"] == "model_type":
@@ -168,7 +169,7 @@ def _fault(path: Path, document: CommentedMap, error: Any, model: type[BaseModel
         what = f"{where}: {error['msg']}, received {error['input']!r}.{close}"
     else:
         what = f"{where}: {error['msg']}, received {error['input']!r}"
-    return Fault(path.name, line, what)
+    return Fault(path.name, line, what, where)
 
 
 def _location(document: Any, parts: Sequence[str | int]) -> list[str | int]:

@@ -1,56 +1,92 @@
 """`data.check`: every check of the examples and the documents, and nothing written but their report."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from limpide.core import files
 from limpide.core.operation import Operation, Result, Subject
 from limpide.core.progress import Progress
-from limpide.data.charter import load_charter
-from limpide.data.checks import Check
+from limpide.data import texts
+from limpide.data.charter import Charter, load_charter
+from limpide.data.checks import MOST_LISTED, Check
 from limpide.data.examine import Examined, examine
 from limpide.data.prepare import PrepareSettings, rules
+from limpide.data.reading import Reading
+
+if TYPE_CHECKING:
+    from limpide.data.documents import Documents
 
 
-def run(subject: Subject, settings: PrepareSettings, progress: Progress) -> Result:
-    """Writes checks.json. A check that stops is reported.
+@dataclass(frozen=True)
+class Looked:
+    """All that was looked at. of_documents: the checks of their passages. of_tokens: those that need a tokenizer."""
+
+    examined: Examined
+    documents: "Documents | None" = None
+    of_documents: tuple[Check, ...] = ()
+    charter: Charter | None = None
+    of_tokens: tuple[Check, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return (*self.examined.checks, *self.of_tokens, *self.of_documents)
+
+    def stopping(self) -> list[Check]:
+        return [check for check in self.checks if check.severity == "stops"]
+
+    def report(self, listed: int = MOST_LISTED) -> dict[str, Any]:
+        """The checks, what was read as what, and the names of what stops, each once. listed: places of each check."""
+        of_examples = (*self.examined.checks, *self.of_tokens)
+        facts: dict[str, Any] = {
+            "files": [_file(reading) for reading in self.examined.readings],
+            "examples": len(self.examined.examples),
+            "stops": list(dict.fromkeys(check.name for check in self.stopping())),
+            "checks": {check.name: check.record(listed) for check in of_examples},
+        }
+        if self.documents is not None:
+            found = {check.name: check.record(listed) for check in self.of_documents}
+            facts["documents"] = self.documents.record() | {"checks": found}
+        if self.charter is not None:
+            parts = ("glossary", "forbidden", "required", "style_rules", "questions")
+            facts["charter"] = {part: len(getattr(self.charter, part)) for part in parts}
+        return facts
+
+
+def _file(reading: Reading) -> dict[str, Any]:
+    """languages: as declared, or as the text reads."""
+    languages = Counter(one.language or texts.language(one) or "not recognised" for one in reading.examples)
+    return {
+        "file": reading.name,
+        "rows": reading.rows,
+        "columns": reading.columns.record(),
+        "languages": dict(languages.most_common()),
+        "warnings": list(reading.warnings),
+    }
+
+
+def look(settings: PrepareSettings, seed: int, progress: Progress) -> Looked:
+    """Look at all that the settings name.
 
     Raises DataError where a file or a document cannot be read to its end, and with the faults of the charter.
     """
-    if settings.charter is not None:
-        load_charter(settings.charter)
-    examined = examine(settings.examples, settings.columns, rules(settings), subject.seed, progress)
-    facts, checks = report(examined), list(examined.checks)
-    if settings.documents:
-        record, found = _documents(settings, progress)
-        facts |= {"documents": record, "stops": _stopping([*checks, *found])}
-        checks += found
-    files.write_json(subject.out / "checks.json", facts)
-    return Result(facts=facts, warnings=tuple(c.said for c in checks if c.severity != "told"))
-
-
-def _documents(settings: PrepareSettings, progress: Progress) -> tuple[dict[str, Any], list[Check]]:
+    charter = load_charter(settings.charter) if settings.charter is not None else None
+    examined = examine(settings.examples, settings.columns, rules(settings), seed, progress)
+    if not settings.documents:
+        return Looked(examined, charter=charter)
     from limpide.data.documents import read_documents  # its readers are many imports
     from limpide.data.prepare_documents import check_passages
 
     documents = read_documents(settings.documents, skip_bad=settings.skip_bad_rows, progress=progress)
-    checks = check_passages(documents.passages, rules(settings).policies)[1]
-    return documents.record() | {"checks": {check.name: check.record() for check in checks}}, checks
+    return Looked(examined, documents, tuple(check_passages(documents.passages, rules(settings).policies)[1]), charter)
 
 
-def _stopping(checks: Sequence[Check]) -> list[str]:
-    """Names of the checks that stop, each once."""
-    return list(dict.fromkeys(check.name for check in checks if check.severity == "stops"))
-
-
-def report(examined: Examined) -> dict[str, Any]:
-    """The checks, and what was read as what."""
-    return {
-        "files": [{"file": r.name, "rows": r.rows, "columns": r.columns.record()} for r in examined.readings],
-        "examples": len(examined.examples),
-        "stops": _stopping(examined.checks),
-        "checks": {check.name: check.record() for check in examined.checks},
-    }
+def run(subject: Subject, settings: PrepareSettings, progress: Progress) -> Result:
+    """Writes checks.json. A check that stops is reported. Raises as `look`."""
+    looked = look(settings, subject.seed, progress)
+    facts = looked.report()
+    files.write_json(subject.out / "checks.json", facts)
+    return Result(facts=facts, warnings=tuple(check.said for check in looked.checks if check.severity != "told"))
 
 
 operation = Operation(

@@ -70,10 +70,10 @@ class Check:
         """What is said where places are not listed."""
         return f"{self.said} First: {self.places[0]}." if self.places else self.said
 
-    def record(self) -> dict[str, Any]:
+    def record(self, listed: int = MOST_LISTED) -> dict[str, Any]:
         """For reports: places are listed up to a number, and counted."""
         kept: dict[str, Any] = {"severity": self.severity, "count": self.count, "rows": self.rows, "said": self.said}
-        kept["places"] = [str(place) for place in self.places[:MOST_LISTED]]
+        kept["places"] = [str(place) for place in self.places[:listed]]
         return kept | ({"facts": dict(self.facts)} if self.facts else {})
 
 

@@ -232,7 +232,7 @@ def language(code: str) -> Language:
         known = sorted(p.stem for p in WORDS.glob("*.json"))
         raise LimpideError(f"The documents cannot be written in '{code}'.", received=code, expected=", ".join(known))
     words: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return Language(code, {key: _spaced(text) if code == "fr" else text for key, text in words.items()})
+    return Language(code, {key: spaced(text) if code == "fr" else text for key, text in words.items()})
 
 
 def decimals(unit: str, values: Iterable[float]) -> int:
@@ -245,7 +245,7 @@ def decimals(unit: str, values: Iterable[float]) -> int:
     return 3 if 0 < largest < 0.0995 else 2
 
 
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
     """French spacing: no line may break before : ; ! ? % » or after «."""
     text = re.sub(r" ([;!?%])", NARROW + r"\1", text)
     text = re.sub(r" ([:»])", NO_BREAK + r"\1", text)

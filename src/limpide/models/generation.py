@@ -102,7 +102,7 @@ def continuations(
 
 def _encode(model: "Model", prompts: Sequence[Sequence[Message]], max_new_tokens: int) -> list[list[int]]:
     _check_writes(model)
-    encoded = [_prompt(model, messages) for messages in prompts]
+    encoded = [question_ids(model, messages) for messages in prompts]
     _check_room(model, encoded, max_new_tokens)
     return encoded
 
@@ -176,7 +176,8 @@ def _decode(model: "Model", ids: Sequence[int]) -> str:
     return str(model.tokenizer.decode(ids, skip_special_tokens=True))
 
 
-def _prompt(model: "Model", messages: Sequence[Message]) -> list[int]:
+def question_ids(model: "Model", messages: Sequence[Message]) -> list[int]:
+    """What the model reads before it answers: `prompt_ids`, or an encoder–decoder's source. Raises DataError."""
     if model.kind == "encoder-decoder":
         refuse_special_tokens(model.tokenizer, messages)
         return list(model.tokenizer(source_of(messages))["input_ids"])
@@ -185,7 +186,7 @@ def _prompt(model: "Model", messages: Sequence[Message]) -> list[int]:
 
 def _batch(model: "Model", prompts: list[list[int]], sampling: Sampling, number: int = 0) -> list[list[int]]:
     """prompts are padded on the left, so that every answer starts in the same column."""
-    pad = next(i for i in (model.tokenizer.pad_token_id, *model.stop_ids, 0) if i is not None)
+    pad = padding(model)
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad)
     mask = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -196,14 +197,19 @@ def _batch(model: "Model", prompts: list[list[int]], sampling: Sampling, number:
         torch.inference_mode(),
         torch.random.fork_rng(devices=[]),
         wide_products(model.network),
-        _no_defaults(plain(model.network)) as network,
+        no_defaults(plain(model.network)) as network,
     ):
         torch.manual_seed(sampling.seed + number)
         written = network.generate(
-            input_ids=ids, attention_mask=mask, generation_config=_generation_config(model, pad, sampling)
+            input_ids=ids, attention_mask=mask, generation_config=generation_config(model, pad, sampling)
         )
     start = 1 if model.kind == "encoder-decoder" else width  # an encoder–decoder's answers begin with its start token
     return [_through_stop(row, model.stop_ids) for row in written[:, start:].tolist()]
+
+
+def padding(model: "Model") -> int:
+    """The token id that fills rows of unequal length; what it says is never read."""
+    return int(next(i for i in (model.tokenizer.pad_token_id, *model.stop_ids, 0) if i is not None))
 
 
 def _through_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
@@ -213,7 +219,7 @@ def _through_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
 
 
 @contextlib.contextmanager
-def _no_defaults(network: Any) -> Iterator[Any]:
+def no_defaults(network: Any) -> Iterator[Any]:
     """Set the model's own generation defaults aside: transformers fills in what ours leaves open with them."""
     from transformers import GenerationConfig
 
@@ -224,7 +230,7 @@ def _no_defaults(network: Any) -> Iterator[Any]:
         network.generation_config = own
 
 
-def _generation_config(model: "Model", pad: int, sampling: Sampling) -> Any:
+def generation_config(model: "Model", pad: int, sampling: Sampling) -> Any:
     """The most likely token each time, or a draw from the whole distribution, to the first end token."""
     from transformers import GenerationConfig
 

@@ -61,6 +61,7 @@ def folder_from_gguf(
             "gguf": {"name": path.name, "sha256": digest, "quantisation": _quantisation(header)},
             "licence": header.metadata.get("general.license"),
             "licence_source": f"general.license in {path.name}" if header.metadata.get("general.license") else None,
+            "languages": header.metadata.get("general.languages"),
             **origin,
         }
         for extra_name, extra_path in extra.items():

@@ -26,7 +26,8 @@ SILENT = -1  # llama.cpp's verbosity below which nothing is printed
 PING_SECONDS = 1  # an answer being streamed notices within this time that the engine closes
 CONTROL = 3  # llama.cpp's type of tokens that structure a conversation
 CALL_SECONDS = 600.0
-SPARE_HTTP_THREADS = 24  # beyond one a slot: each request that waits, and each idle connection, holds one
+MOST_EMBEDDED = 512  # tokens of a text read at once, as an embedding needs; llama.cpp's own default
+SPARE_HTTP_THREADS = 24  # beyond two a slot: each request that waits, and each idle connection, holds one
 
 
 class LlamaEngine:
@@ -38,9 +39,19 @@ class LlamaEngine:
     Several engines may be open at once; each holds its weights and its cache.
     """
 
-    def __init__(self, gguf: Path, *, context: int | None = None, slots: int = 1, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        gguf: Path,
+        *,
+        context: int | None = None,
+        slots: int = 1,
+        threads: int | None = None,
+        embeds: bool = False,
+    ) -> None:
         """Load `gguf`. context: tokens per conversation (default: the model's, at most 8192). slots: conversations
         answered at once; each has its own cache of `context` tokens. threads: default, one a physical core.
+        embeds: answer `/v1/embeddings` too, the mean of the last hidden states; answers to the other routes stay what
+        they are, to the last bit.
 
         Raises MissingError, ModelError, UsageError; UntrustedInput for a file that lies about itself.
         """
@@ -48,7 +59,7 @@ class LlamaEngine:
             raise UsageError("An engine needs at least one slot.", received=slots, expected="1 or more")
         metadata = _metadata(gguf)
         self.gguf = gguf
-        self.slots = slots
+        self.slots, self.embeds = slots, embeds
         self.training_context = _training_context(metadata)
         self.has_template = bool(metadata.get("tokenizer.chat_template"))
         self.control_tokens = _control_tokens(metadata)
@@ -57,7 +68,7 @@ class LlamaEngine:
         self._idle = threading.Condition()
         key = secrets.token_urlsafe(32)
         self.headers: Mapping[str, str] = {"Authorization": f"Bearer {key}"}
-        self._server: Any = _start(gguf, self.context, slots, threads or _cores(), key)
+        self._server: Any = _start(gguf, self.context, slots, threads or _cores(), key, embeds)
         self.url: str = self._server.listening_address
         # llama.cpp closes a connection after it streamed on it without saying so: never reuse one.
         self._client = httpx.Client(
@@ -196,7 +207,7 @@ def _fitting_context(asked: int | None, trained: int | None) -> int:
     return asked
 
 
-def _start(gguf: Path, context: int, slots: int, threads: int, key: str) -> Any:
+def _start(gguf: Path, context: int, slots: int, threads: int, key: str, embeds: bool) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -210,9 +221,12 @@ def _start(gguf: Path, context: int, slots: int, threads: int, key: str) -> Any:
     params.endpoint_slots = False  # would show what others ask
     params.endpoint_metrics = False
     params.verbosity = SILENT
+    if embeds:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.n_ctx = context * slots
     params.n_parallel = slots
-    params.n_threads_http = slots + SPARE_HTTP_THREADS
+    params.n_threads_http = 2 * slots + SPARE_HTTP_THREADS
     params.fit_params = False  # would change the context to fit the memory, in silence
     params.ctx_shift = False  # would forget the start of a conversation, in silence
     params.cache_ram_mib = 0  # no copies of earlier conversations in memory beyond the slots

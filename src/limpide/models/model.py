@@ -70,18 +70,23 @@ def open_model(folder: Path, *, precision: Precision = "float32", adapter: Path 
     check(network, family)
     attach_maps(network, folder)
     digest = model_digest(folder)
-    if adapter is not None and (adapter / LABELS).is_file():
-        raise ModelError(
-            f"The adapter in {adapter} holds a classification head, and this model predicts words.",
-            remedy="merge it with the step optimise.export, and open the folder that it writes",
-        )
     if adapter is not None:
+        refuse_head(adapter)
         network = with_adapter(network, adapter)
         digest = digests.of_value([digest, model_digest(adapter)])
     network.eval()
     network.requires_grad_(False)
     tokenizer = with_template(tokenizer, family.kind)
     return Model(folder, digest, family, tokenizer, network, context_of(config), precision)
+
+
+def refuse_head(adapter: Path) -> None:
+    """Raise ModelError for the adapter of a classifier, which brings a head of its own."""
+    if (adapter / LABELS).is_file():
+        raise ModelError(
+            f"The adapter in {adapter} holds a classification head, and this model predicts words.",
+            remedy="merge it with the step optimise.export, and open the folder that it writes",
+        )
 
 
 def context_of(config: Any) -> int:
@@ -138,13 +143,19 @@ def _load(folder: Path, family: Family, dtype: torch.dtype) -> Any:
     return network
 
 
-def with_adapter(network: Any, adapter: Path) -> Any:
-    """The network with the adapter of a `peft` folder on top, after the safety checks. Raises as `open_model`."""
+def with_adapter(network: Any, adapter: Path, name: str = "default") -> Any:
+    """The network with the adapter of a `peft` folder on top, after the safety checks. Raises as `open_model`.
+
+    name: by which `peft` tells it from others; a network that has some keeps them, and the new one is put beside them.
+    """
     safety.check_folder(adapter)
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(network, str(adapter))
+        if not isinstance(network, PeftModel):
+            return PeftModel.from_pretrained(network, str(adapter), adapter_name=name)
+        network.load_adapter(str(adapter), name)
+        return network
     except UNFIT as error:
         raise ModelError(
             f"The adapter in {adapter} does not fit this model.",

@@ -15,6 +15,7 @@ from limpide.core import digests, files
 from limpide.core.measure import Frozen
 from limpide.models.cache import file_digest
 from limpide.models.classifier import is_classifier, labels_of
+from limpide.models.embedded import wheel_of
 from limpide.models.families.registry import family_of
 from limpide.models.gguf_folder import SOURCE_FILE
 from limpide.models.safetensors_header import Tensor
@@ -67,6 +68,7 @@ class Passport(Frozen):
     licence_source: str | None
     origin: dict[str, Any] = Field(description="what limpide-source.json records: wheel, GGUF, hub commit")
     base_models: tuple[str, ...] = Field(description="declared by the publisher in the model card")
+    languages: tuple[str, ...] = Field(description="declared by the publisher in the model card or the GGUF file")
     declared: dict[str, str] = Field(description="declared by the publisher, not verified")
     unknown: dict[str, str]
     files: tuple[FileFact, ...]
@@ -98,6 +100,7 @@ class Passport(Frozen):
         if self.classes:
             shown = ", ".join(self.classes[:CLASSES_SHOWN]) + (" …" if len(self.classes) > CLASSES_SHOWN else "")
             rows.insert(2, ("classes", f"{len(self.classes)}: {shown}"))
+        rows.insert(-1, ("languages", ", ".join(self.languages) or NOT_DOCUMENTED))
         rows += [("based on", name) for name in self.base_models]
         rows += [(what, f"declared by the publisher, not verified: {said}") for what, said in self.declared.items()]
         rows += list(self.unknown.items())
@@ -139,6 +142,7 @@ def passport(source: Source) -> Passport:
         licence_source=source.licence_source,
         origin=files.read_json(record) if record.is_file() else {},
         base_models=_texts(card.get("base_model")),
+        languages=_texts(card.get("language")) or _languages(folder),
         declared=declared,
         unknown=unknown if source.licence else {"licence": NOT_DOCUMENTED, **unknown},
         files=_file_facts(source.folder),
@@ -164,6 +168,15 @@ def count_parameters(tensors: Mapping[str, Tensor]) -> tuple[int, dict[str, int]
     notes = (f"{scales:,} scales of quantised weights are not counted as parameters",) if scales else ()
     ordered = dict(sorted(counts.items(), key=lambda pair: -pair[1]))
     return sum(counts.values()), ordered, notes
+
+
+def _languages(folder: Path) -> tuple[str, ...]:
+    """What the GGUF file that a folder was made from says, or what is known of an embedded model."""
+    wheel = wheel_of(folder)
+    if wheel is not None:
+        return wheel.languages
+    record = folder / SOURCE_FILE
+    return _texts(files.read_json(record).get("languages")) if record.is_file() else ()
 
 
 def _first(config: Mapping[str, Any], *names: str) -> int | None:

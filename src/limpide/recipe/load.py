@@ -46,7 +46,7 @@ def _gate_faults(path: Path, document: CommentedMap, plain: Any, suites: Sequenc
             what = _gate_fault(parse_gate(text), plain.get("audit"), suites)
         except RecipeError as error:
             what = error.what
-        faults += [] if what is None else [Fault(path.name, line, what)]
+        faults += [] if what is None else [Fault(path.name, line, what, f"gates.{number}")]
     return faults
 
 
@@ -68,8 +68,10 @@ def _file_faults(path: Path, document: CommentedMap, recipe: Any) -> list[Fault]
         for key in keys:
             if suite in recipe.audit.suites and getattr(recipe.data, key) is None:
                 line = yaml_file.line_of(document, ["audit", "suites"])
-                faults.append(Fault(path.name, line, f"audit.suites: '{suite}' needs data.{key}, which is not given"))
+                what = f"audit.suites: '{suite}' needs data.{key}, which is not given"
+                faults.append(Fault(path.name, line, what, "audit.suites"))
             if section is not None and getattr(section, key) is not None:
                 line = yaml_file.line_of(document, ["audit", suite, key])
-                faults.append(Fault(path.name, line, f"audit.{suite}.{key}: in a recipe, give this file as data.{key}"))
+                at = f"audit.{suite}.{key}"
+                faults.append(Fault(path.name, line, f"{at}: in a recipe, give this file as data.{key}", at))
     return faults

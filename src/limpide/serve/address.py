@@ -7,6 +7,7 @@ import socket
 
 from limpide.core.errors import UsageError
 
+SEND_BUFFER = 2**16  # bytes; accepted connections inherit it
 SHORTEST_KEY = 16  # characters, for an address that others can reach
 
 
@@ -26,8 +27,11 @@ def host_name(header: str) -> str:
     return (found.group(1) or found.group(2) or "").lower() if found else ""
 
 
-def check_address(host: str, key: str | None) -> None:
-    """Raise UsageError when others could reach `host` without a key, or the key could not be sent or be guessed."""
+def check_address(host: str, key: str | None, *, has_keys: bool = False) -> None:
+    """Raise UsageError when others could reach `host` without a key, or the key could not be sent or be guessed.
+
+    has_keys: whether the database has a key that opens.
+    """
     if key is not None and not re.fullmatch(r"[\x21-\x7e]+", key):
         raise UsageError(
             "The key is empty, or has a space or a character that an HTTP header cannot carry.",
@@ -35,12 +39,14 @@ def check_address(host: str, key: str | None) -> None:
         )
     if is_loopback(host):
         return
+    if key is None and has_keys:
+        return
     if key is None:
         raise UsageError(
             "Others can reach this address, and no key protects it.",
             received=host,
             expected="127.0.0.1, localhost or ::1 without a key",
-            remedy="leave --host out, or give a key: put the output of `openssl rand -hex 24` in LIMPIDE_API_KEY",
+            remedy="leave --host out, or make a key: limpide access new --name NAME",
         )
     if len(key) < SHORTEST_KEY:
         raise UsageError(
@@ -65,6 +71,8 @@ def listen(host: str, port: int) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What a client does not read waits here, then in this process, which notices: see streams.STALL_SECONDS.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         made.bind(address)
         # From now on the port is taken; who calls while the model loads waits instead of being turned away.
         made.listen(128)
@@ -76,9 +84,10 @@ def listen(host: str, port: int) -> socket.socket:
         raise _cannot_listen(host, port, error) from error
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, tls: bool = False) -> str:
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:

@@ -37,12 +37,13 @@ def ask(
 ) -> Answer:
     """The greedy answer to `question`; `on_text` receives each piece of text as it is made.
 
-    folder, public_key, unsigned: as for `serve_release`. max_tokens: at most, less when the context is full.
+    folder, public_key, unsigned: as for `release.choose`. max_tokens: at most, less when the context is full.
     Raises IntegrityError, UsageError, ModelError; DataError when the question is longer than the context.
     """
     if not question.strip():
         raise UsageError("The question is empty.", remedy='limpide ask FOLDER "What does code E17 mean?"')
-    chosen = choose(folder, public_key=public_key, unsigned=unsigned, progress=progress or Quiet())
+    progress = progress or Quiet()
+    chosen = choose(folder, public_key=public_key, unsigned=unsigned, progress=progress, engine="llamacpp")
     with open_engine(chosen, ServeSettings()) as engine:
         return ask_engine(engine, question, system=system, max_tokens=max_tokens, on_text=on_text)
 

@@ -1,45 +1,59 @@
-"""The gateway: the OpenAI API in front of the engine. It checks who asks and what; the engine answers.
+"""The gateway: the OpenAI API in front of the engines. It checks what is asked; an engine answers.
 
-Two layers: `Guard` (host name, key, what a browser may send) and the routes. Nothing of what people ask or are
-answered is logged. No page is served, no other site may call it from a browser (no CORS), FastAPI's own
-instrumentation is off.
+A request passes: `connections` (how slow, how large) → `guard` (host, form, stop switch, key) → the routes here (read,
+measure, reserve, write `accept`, ask the engine) → `exchange` (write `answer`, settle, send). No page is served, no
+other site may call it from a browser (no CORS), FastAPI's own instrumentation is off.
 """
 
 import asyncio
-import hmac
-import json
 import logging
-import re
 import time
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.datastructures import Headers
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
-from limpide.serve.address import host_name, is_loopback
-from limpide.serve.engine import Engine
+from limpide.core.errors import LimpideError
+from limpide.serve import answers, openapi
+from limpide.serve.engines.protocol import Gives
+from limpide.serve.guard import LARGEST_BODY, METRICS, ONE_MODEL, Entrance, Guard, body_too_large
+from limpide.serve.lengths import Length, Prompt, bound_of, check_length
+from limpide.serve.marks import mark_headers
+from limpide.serve.metrics import CONTENT_TYPE
 from limpide.serve.openai_types import (
     CHAT_ROUTE,
     COMPLETION_ROUTE,
+    EMBEDDING_ROUTE,
     ApiError,
     ChatMessage,
     ChatRequest,
     CompletionRequest,
-    answer,
-    models,
+    EmbeddingRequest,
+    VerifyRequest,
     parse,
-    too_long,
 )
+from limpide.serve.replies import encode, error_reply, json_reply
+from limpide.serve.running import ClientLeft
+from limpide.serve.service import Exchange, Service, accept
+from limpide.serve.shelf import Offered
+from limpide.serve.streams import EventStream
 
-LARGEST_BODY = 8 * 2**20  # bytes: far more than any context holds
-OPEN_PATHS = ("/health",)  # answered without a key, for supervisors
+BODY_SECONDS = 30.0  # a request's body must have arrived within this time
+STOP_EVERY, SEAL_EVERY = 0.2, 60.0  # seconds between two looks at the stop switch, and at the served files
+SETTLE_SECONDS = 2.0  # at shutdown, for requests that were cut off to write their last entry
+VERIFY_ROUTE, MODELS_ROUTE, OPENAPI_ROUTE, HEALTH_ROUTE = (
+    "/v1/limpide/verify",
+    "/v1/models",
+    "/openapi.json",
+    "/health",
+)
 NO_INSTRUMENTS: Any = {
     "tracing": False,
     "metrics": False,
@@ -47,238 +61,231 @@ NO_INSTRUMENTS: Any = {
     "operation_spans": False,
     "auto_configure": False,
 }
-SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-T = TypeVar("T")
 
 
-def create_app(
-    engine: Engine,
-    model_name: str,
-    key: str | None,
-    *,
-    loopback: bool = True,
-    hosts: Sequence[str] = (),
-    fingerprint: str | None = None,
-) -> FastAPI:
-    """The ASGI application.
-
-    key: asked of every request as `Authorization: Bearer`, when not None. loopback: bound to this machine alone, so
-    only its own names and `hosts` may stand in the Host header (a web page could otherwise reach the server through a
-    name it controls). fingerprint: given back as `system_fingerprint`, to tell which file answered.
-    """
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await engine.close()
-
+def create_app(service: Service, *, loopback: bool = True, hosts: Sequence[str] = ()) -> ASGIApp:
+    """The ASGI application. loopback: bound to this machine alone, so only its own names and `hosts` may stand in the
+    Host header (a web page could otherwise reach the server through a name it controls)."""
     app = FastAPI(
-        title="Limpide",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, service),
         telemetry=NO_INSTRUMENTS,
         redirect_slashes=False,
     )
-    served = Served(engine, model_name, fingerprint, int(time.time()), _control_pattern(engine.control_tokens))
-    app.add_api_route("/health", served.health, methods=["GET"], response_model=None)
-    app.add_api_route("/v1/models", served.list_models, methods=["GET"], response_model=None)
-    app.add_api_route("/v1/models/{name:path}", served.show_model, methods=["GET"], response_model=None)
-    app.add_api_route(CHAT_ROUTE, served.chat, methods=["POST"], response_model=None)
-    app.add_api_route(COMPLETION_ROUTE, served.complete, methods=["POST"], response_model=None)
-    app.add_exception_handler(ApiError, _api_error)
+    routes = Routes(service)
+    table = (
+        (HEALTH_ROUTE, routes.health, "GET"),
+        (METRICS, routes.metrics, "GET"),
+        (OPENAPI_ROUTE, routes.document, "GET"),
+        (MODELS_ROUTE, routes.list_models, "GET"),
+        (ONE_MODEL.replace("}", ":path}"), routes.show_model, "GET"),
+        (CHAT_ROUTE, routes.chat, "POST"),
+        (COMPLETION_ROUTE, routes.complete, "POST"),
+        (EMBEDDING_ROUTE, routes.embed, "POST"),
+        (VERIFY_ROUTE, routes.verify, "POST"),
+    )
+    for path, endpoint, method in table:
+        app.add_route(path, endpoint, methods=[method])
+    app.add_exception_handler(ApiError, routes.refused)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientLeft, _nobody)
+    app.add_exception_handler(ClientDisconnect, _nobody)
     app.add_exception_handler(Exception, _fault_of_ours)
-    app.add_middleware(Guard, key=key, names=frozenset(hosts) if loopback else None)
-    return app
+    # Outside FastAPI, so that its last resort, the answer 500, has the headers of every other.
+    inner = Entrance(app, service)
+    return Guard(inner, service, frozenset(hosts) if loopback else None, frozenset(path for path, _, _ in table))
 
 
-@dataclass(frozen=True)
-class Served:
-    """The routes, and what they share."""
+@asynccontextmanager
+async def _lifespan(service: Service, _: FastAPI) -> AsyncIterator[None]:
+    watch = asyncio.create_task(_watch(service))
+    yield
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    await service.settled(SETTLE_SECONDS)
+    for engine in service.shelf.engines:
+        await engine.close()
 
-    engine: Engine
-    name: str
-    fingerprint: str | None
-    started: int
-    control: re.Pattern[str] | None
 
-    async def health(self) -> Response:
-        return JSONResponse({"status": "ok"})
+async def _watch(service: Service) -> None:
+    """Obey the stop switch for what runs, and look at the served files now and then."""
+    looked = time.monotonic()
+    while True:
+        await asyncio.sleep(STOP_EVERY)
+        service.order()
+        if time.monotonic() - looked >= SEAL_EVERY:
+            looked = time.monotonic()
+            await asyncio.to_thread(service.look_at_seals)
 
-    async def list_models(self) -> Response:
-        return JSONResponse(models([self.name], self.started, self.engine.context))
 
-    async def show_model(self, name: str) -> Response:
-        self._check_model(name)
-        return JSONResponse(models([self.name], self.started, self.engine.context)["data"][0])
+class Routes:
+    """The routes, over what they share."""
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.shelf = service, service.shelf
+        self.started = int(time.time())
+        self._document = encode(openapi.document())
+        self._verifying = asyncio.Lock()
+
+    async def health(self, _: Request) -> Response:
+        stopped = self.service.order() is not None
+        return json_reply({"status": "stopped" if stopped else "ok"}, status=503 if stopped else 200)
+
+    async def metrics(self, _: Request) -> Response:
+        changed = [(one.id, one.seal is not None and one.seal.broken is not None) for one in self.shelf]
+        text = self.service.metrics.text(self.service.order() is not None, changed)
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+    async def document(self, _: Request) -> Response:
+        return Response(self._document, media_type="application/json")
+
+    async def list_models(self, _: Request) -> Response:
+        rows = [answers.model_row(offered, self.started) for offered in self.shelf]
+        return json_reply({"object": "list", "data": rows})
+
+    async def show_model(self, request: Request) -> Response:
+        return json_reply(answers.model_row(self.shelf.find(request.path_params["name"]), self.started))
+
+    async def verify(self, request: Request) -> Response:
+        """Read every byte of a release again and hold it against its signature."""
+        asked = parse(await _body(request), VerifyRequest)
+        offered = self.shelf.find(asked.model)
+        if offered.seal is not None:
+            try:
+                async with self._verifying:
+                    await asyncio.to_thread(offered.seal.renew)
+            except LimpideError:
+                self.service.write("verify", model=offered.id, release=offered.release, unchanged=False)
+                offered.require_unchanged()
+        self.service.write("verify", model=offered.id, release=offered.release, root=offered.root, unchanged=True)
+        return json_reply(answers.verification(offered))
 
     async def chat(self, request: Request) -> Response:
         asked = parse(await _body(request), ChatRequest)
-        self._check_model(asked.model)
-        if not self.engine.has_template:
+        offered = self._offered(asked.model, "chat")
+        if not offered.engine.has_template:
             message = f"This model has no chat template. Send its prompt to {COMPLETION_ROUTE}."
             raise ApiError(400, message, code="no_chat_template")
-        self._refuse_control_tokens(asked.messages)
+        _refuse_control_tokens(offered, asked.messages)
         messages = [message.record() for message in asked.messages]
-        self._check_length(await self.engine.count_chat(messages), asked.limit, "messages")
-        return await self._run(request, CHAT_ROUTE, asked, {"messages": messages})
+        engine = offered.engine
+        bound = await self.service.templates.bound(engine, messages)
+        text = encode({"messages": messages}).decode()
+        prompt = Prompt(text, bound, partial(engine.count_chat, messages), "messages")
+        return await self._generate(request, offered, asked, prompt, {"messages": messages})
 
     async def complete(self, request: Request) -> Response:
         """A raw prompt: control tokens in it are meant, and are read as such."""
         asked = parse(await _body(request), CompletionRequest)
-        self._check_model(asked.model)
-        prompt = asked.single
-        tokens = await self.engine.count_text(prompt) if isinstance(prompt, str) else len(prompt)
-        if tokens == 0:
-            raise ApiError(400, "The prompt is empty.", code="invalid_value", param="prompt")
-        self._check_length(tokens, asked.limit, "prompt")
-        return await self._run(request, COMPLETION_ROUTE, asked, {"prompt": prompt})
-
-    async def _run(
-        self, request: Request, route: str, asked: ChatRequest | CompletionRequest, content: Mapping[str, Any]
-    ) -> Response:
-        body = {**content, **asked.sampling()}
-        if not asked.streams:
-            raw = await _unless_left(request, self.engine.answer(route, body))
-            return Response(status_code=499) if raw is None else JSONResponse(answer(raw, self.name, self.fingerprint))
-        events = self.engine.events(route, body)
-        # The first event is awaited here, so that a refusal is still an ordinary HTTP error.
-        first = await _unless_left(request, _first(events))
-        if first is None:
-            return Response(status_code=499)
-        lines = self._lines(first, events, asked.wants_usage)
-        return StreamingResponse(lines, media_type="text/event-stream", headers=SSE_HEADERS)
-
-    async def _lines(
-        self, first: Mapping[str, Any], events: AsyncGenerator[dict[str, Any], None], usage: bool
-    ) -> AsyncIterator[str]:
-        """Server-sent events. The engine always reports usage; it is passed on when asked for."""
-        async with aclosing(events):
-            yield _line(answer(first, self.name, self.fingerprint))
-            try:
-                async for event in events:
-                    if event.get("choices") or usage:
-                        yield _line(answer(event, self.name, self.fingerprint))
-            except ApiError as error:
-                yield _line(error.record())
-                return
-        yield "data: [DONE]\n\n"
-
-    def _check_model(self, name: str | None) -> None:
-        if name is not None and name != self.name:
-            raise ApiError(
-                404,
-                f"The model '{name[:200]}' is not served here; '{self.name}' is.",
-                code="model_not_found",
-                param="model",
+        offered = self._offered(asked.model, "completion", "fill-mask")
+        given = asked.single
+        if isinstance(given, str):
+            prompt = Prompt(given, bound_of(given), partial(offered.engine.count_text, given), "prompt")
+        else:
+            prompt = Prompt(
+                encode({"tokens": given}).decode(), len(given) or None, partial(_known, len(given)), "prompt"
             )
+        return await self._generate(request, offered, asked, prompt, {"prompt": given})
 
-    def _check_length(self, tokens: int, limit: int | None, param: str) -> None:
-        if tokens + (limit or 1) > self.engine.context:
-            raise too_long(tokens, self.engine.context, limit, param)
+    async def embed(self, request: Request) -> Response:
+        asked = parse(await _body(request), EmbeddingRequest)
+        offered = self._offered(asked.model, "embedding")
+        texts = asked.texts
+        most = sum(len(text) if isinstance(text, list) else bound_of(text) or 0 for text in texts)
+        prompt = Prompt(encode({"input": texts}).decode(), most, partial(_known, most), "input")
+        exchange = await self._accept(request, offered, EMBEDDING_ROUTE, {}, prompt, Length(most, None))
+        async with exchange.ending():
+            made = await self.service.running.run(request.receive, offered.engine.embed(texts))
+            exchange.see({"usage": {"prompt_tokens": made.tokens, "completion_tokens": 0}})
+            exchange.answered("stop")
+        reply = answers.embeddings(made, offered, asked.encoding_format == "base64")
+        return json_reply(reply, mark_headers(offered.release, exchange.id))
 
-    def _refuse_control_tokens(self, messages: Sequence[ChatMessage]) -> None:
-        """A message that spells a control token could forge a turn: refuse it, as when the model was taught."""
-        for index, message in enumerate(messages):
-            found = self.control.search(message.text) if self.control else None
-            if found:
-                raise ApiError(
-                    400,
-                    f"messages[{index}] contains {found.group()!r}, which the model would read as the end or the start "
-                    "of a turn. Remove it from the text.",
-                    code="control_token",
-                    param=f"messages[{index}].content",
-                )
+    async def _generate(
+        self,
+        request: Request,
+        offered: Offered,
+        asked: ChatRequest | CompletionRequest,
+        prompt: Prompt,
+        content: Mapping[str, Any],
+    ) -> Response:
+        body = {**content, **asked.sampling(), **({"adapter": offered.adapter} if offered.adapter else {})}
+        length = await check_length(prompt, asked.limit, offered.engine.context)
+        route = request.scope["path"]
+        try:
+            exchange = await self._accept(request, offered, route, body, prompt, length)
+        except ApiError as error:
+            if error.status != 429 or length.exact is not None or asked.limit is None:
+                raise
+            # Near the end of a quota the bound may be what does not fit: count.
+            length = await check_length(prompt, asked.limit, offered.engine.context, exactly=True)
+            exchange = await self._accept(request, offered, route, body, prompt, length)
+        if asked.streams:
+            return EventStream(exchange, offered.engine.events(route, body), prompt.count, asked.wants_usage)
+        async with exchange.ending(prompt.count):
+            raw = await self.service.running.run(request.receive, offered.engine.answer(route, body))
+            exchange.see(raw)
+            exchange.answered()
+        return json_reply(answers.answer(raw, offered), mark_headers(offered.release, exchange.id))
 
+    async def _accept(
+        self, request: Request, offered: Offered, route: str, body: Mapping[str, Any], prompt: Prompt, length: Length
+    ) -> Exchange:
+        caller = request.state.caller
+        exchange = await accept(self.service, caller, offered, length, route=route, body=body, prompt=prompt.text)
+        request.state.exchange = exchange
+        return exchange
 
-class Guard:
-    """Refuses requests that come under a foreign name, without the key, or in a form any web page could send.
+    def _offered(self, name: str | None, *needs: Gives) -> Offered:
+        """The model asked for, when it can do one of what is needed and its files are as they were verified."""
+        offered = self.shelf.find(name)
+        if not offered.engine.gives.intersection(needs):
+            gives = ", ".join(sorted(offered.engine.gives))
+            raise ApiError(400, f"'{offered.id}' does not give that; it gives: {gives}.", code="unsupported_by_model")
+        offered.require_unchanged()
+        return offered
 
-    names: the names allowed beside loopback ones; None: any name.
-    """
-
-    def __init__(self, app: ASGIApp, key: str | None, names: frozenset[str] | None) -> None:
-        self.app, self.names = app, names
-        self.key = None if key is None else f"Bearer {key}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            error = self._fault(scope)
-            if error is not None:
-                await _response(error)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-    def _fault(self, scope: Scope) -> ApiError | None:
-        headers = Headers(scope=scope)
-        name = host_name(headers.get("host", ""))
-        if self.names is not None and not is_loopback(name) and name not in self.names:
-            return ApiError(403, "This server does not answer under that host name.", code="wrong_host")
-        if self.key is not None and scope["path"] not in OPEN_PATHS:
-            given = headers.get("authorization", "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, self.key):
-                return ApiError(
-                    401, "The key is missing or wrong: send 'Authorization: Bearer KEY'.", code="invalid_api_key"
-                )
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if scope["method"] == "POST" and kind != "application/json":
-            # Only this type makes a browser ask first whether a foreign page may send it; the answer is no.
-            return ApiError(415, "Send the header 'Content-Type: application/json'.", code="wrong_content_type")
-        return None
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """The answer to a refused request; what was accepted first has its own entry already."""
+        assert isinstance(error, ApiError)
+        if not hasattr(request.state, "exchange"):
+            self.service.refuse(error, route=request.state.route, caller=request.state.caller)
+        return error_reply(error)
 
 
 async def _body(request: Request) -> bytes:
     pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > LARGEST_BODY:
-            raise ApiError(413, f"The body is larger than {LARGEST_BODY} bytes.", code="body_too_large")
-        pieces.append(piece)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > LARGEST_BODY:
+                    raise body_too_large()
+                pieces.append(piece)
+    except TimeoutError:
+        message = f"The body did not arrive within {BODY_SECONDS:g} seconds."
+        raise ApiError(408, message, code="body_too_slow") from None
     return b"".join(pieces)
 
 
-async def _unless_left(request: Request, work: Awaitable[T]) -> T | None:
-    """The result of `work`, or None when the client leaves first; `work` is cancelled then."""
-    task = asyncio.ensure_future(work)
-    left = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        for pending in (task, left):
-            pending.cancel()
-        await asyncio.gather(task, left, return_exceptions=True)
+async def _known(number: int) -> int:
+    return number
 
 
-async def _first(events: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
-    async for event in events:
-        return event
-    raise ApiError(502, "The engine gave no answer.", code="engine_error")
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _control_pattern(tokens: Sequence[str]) -> re.Pattern[str] | None:
-    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(record, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-def _response(error: ApiError) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    return JSONResponse(error.record(), status_code=error.status, headers=headers)
-
-
-async def _api_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return _response(error)
+def _refuse_control_tokens(offered: Offered, messages: Sequence[ChatMessage]) -> None:
+    """A message that spells a control token could forge a turn: refuse it, as when the model was taught."""
+    for index, message in enumerate(messages):
+        found = offered.control.search(message.text) if offered.control else None
+        if found:
+            raise ApiError(
+                400,
+                f"messages[{index}] contains {found.group()!r}, which the model would read as the end or the start "
+                "of a turn. Remove it from the text.",
+                code="control_token",
+                param=f"messages[{index}].content",
+            )
 
 
 async def _fault_of_ours(_: Request, error: Exception) -> Response:
@@ -286,10 +293,16 @@ async def _fault_of_ours(_: Request, error: Exception) -> Response:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown place"
     logging.getLogger("limpide.serve").error("fault in the gateway: %s at %s", type(error).__name__, place)
-    return _response(ApiError(500, "A fault in the server; the request was not answered.", code="internal_error"))
+    return error_reply(ApiError(500, "A fault in the server; the request was not answered.", code="internal_error"))
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     """An unknown path or method."""
     assert isinstance(error, HTTPException)
-    return _response(ApiError(error.status_code, f"{error.detail}: this server answers {CHAT_ROUTE} and /v1/models."))
+    message = f"{error.detail}: this server answers {CHAT_ROUTE} and {MODELS_ROUTE}; all it does is in {OPENAPI_ROUTE}."
+    return error_reply(ApiError(error.status_code, message), error.headers)
+
+
+async def _nobody(_: Request, error: Exception) -> Response:
+    """The client left; nobody reads this."""
+    return Response(status_code=499)

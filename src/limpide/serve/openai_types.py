@@ -1,21 +1,22 @@
-"""The OpenAI API as Limpide speaks it: requests in, answers and errors out. No network here.
+"""The OpenAI API as Limpide speaks it: the requests, and the errors. No network here; answers are in `answers`.
 
-A field that would change what the model says is obeyed or refused, never dropped: `tools`, `response_format`,
-`logprobs`, `n` above 1 and so on give a 400 that names them. `IGNORED` lists what is dropped because it changes
-nothing here. Sampling differs from OpenAI in one default, `temperature` 0: what was measured in the release was
-measured greedily, so that is what is served unless asked otherwise. No other sampler is active unless asked for.
-Source: the OpenAI API reference, chat completions and completions.
+A field that would change what the model says is obeyed or refused, never dropped: `tools`, `n` above 1 and so on give
+a 400 that names them. `IGNORED` lists what is dropped because it changes nothing here. Sampling differs from OpenAI in
+one default, `temperature` 0: what was measured in the release was measured greedily, so that is what is served unless
+asked otherwise. No other sampler is active unless asked for.
+Source: the OpenAI API reference, chat completions, completions and embeddings.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from limpide.core.errors import nearest
 
-CHAT_ROUTE, COMPLETION_ROUTE = "/v1/chat/completions", "/v1/completions"
+CHAT_ROUTE, COMPLETION_ROUTE, EMBEDDING_ROUTE = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 # Accepted and dropped: labels, billing and caching hints of OpenAI's own platform.
 IGNORED = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "parallel_tool_calls"}) | {
     "prompt_cache_key",
@@ -27,8 +28,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "echo": (False,),
     "suffix": ("",),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "logit_bias": ({},),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
@@ -36,7 +35,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -48,19 +46,41 @@ MESSAGE_IGNORED = frozenset({"name", "annotations", "refusal", "reasoning_conten
 MOST_STOPS = 16
 LARGEST_SEED = 2**32 - 1  # llama.cpp reads this very number as 'random'
 COMPLETION_DEFAULT = 16  # tokens, OpenAI's own default for /v1/completions
+MOST_ALTERNATIVES = 20  # tokens listed beside each one of a chat answer
+MOST_COMPLETION_ALTERNATIVES = 5  # OpenAI's own limit for /v1/completions
+MOST_TEXTS = 2048  # of one request for embeddings, OpenAI's own limit
+LARGEST_JSON_SCHEMA = 2**16  # characters: llama.cpp makes a grammar of it
 
 
 class ApiError(Exception):
-    """An answer that is an error, in OpenAI's shape. facts: numbers added beside the message."""
+    """An answer that is an error, in OpenAI's shape. retry_after: seconds. facts: numbers added beside the message."""
 
     def __init__(
-        self, status: int, message: str, *, code: str | None = None, param: str | None = None, **facts: Any
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+        **facts: Any,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param, self.facts = status, message, code, param, facts
+        self.retry_after = retry_after
+
+    def headers(self) -> dict[str, str]:
+        asked = {"www-authenticate": "Bearer"} if self.status == 401 else {}
+        wait = {} if self.retry_after is None else {"retry-after": str(max(1, math.ceil(self.retry_after)))}
+        return {**asked, **wait}
 
     def record(self) -> dict[str, Any]:
-        kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+        kinds = {
+            401: "authentication_error",
+            403: "permission_error",
+            404: "not_found_error",
+            429: "rate_limit_error",
+        }
         kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code, **self.facts}}
 
@@ -96,6 +116,30 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class JsonSchema(BaseModel):
+    """An answer's form. strict makes no difference: the answer always keeps to the schema."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str = Field(pattern=r"^[\w-]{1,64}$")
+    description: str | None = None
+    form: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ResponseFormat":
+        if (self.json_schema is not None) != (self.type == "json_schema"):
+            raise ValueError("json_schema goes with the type 'json_schema', and only with it")
+        if self.json_schema is not None and len(json.dumps(self.json_schema.form)) > LARGEST_JSON_SCHEMA:
+            raise ValueError(f"the schema is longer than {LARGEST_JSON_SCHEMA} characters")
+        return self
+
+
 class Asked(BaseModel):
     """What both kinds of request share. max_tokens None: up to the end of the answer or of the context."""
 
@@ -127,11 +171,16 @@ class Asked(BaseModel):
             "top_k": 0,
             "min_p": 0.0,
             **({} if self.limit is None else {"max_tokens": self.limit}),
+            **self.extras(),
             **({} if self.seed is None else {"seed": self.seed % LARGEST_SEED}),
             **({"stop": stop} if stop else {}),
             **({"stream": True} if self.streams else {}),
             **({"stream_options": {"include_usage": True}} if self.streams else {}),
         }
+
+    def extras(self) -> dict[str, Any]:
+        """What one kind of request alone may ask for."""
+        return {}
 
     @property
     def wants_usage(self) -> bool:
@@ -141,6 +190,17 @@ class Asked(BaseModel):
 class ChatRequest(Asked):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_ALTERNATIVES)
+    response_format: ResponseFormat | None = None
+
+    def extras(self) -> dict[str, Any]:
+        form = self.response_format
+        shaped = form is not None and form.type != "text"
+        return {
+            **({"logprobs": True, "top_logprobs": self.top_logprobs or 0} if self.logprobs else {}),
+            **({"response_format": form.model_dump(by_alias=True, exclude_none=True)} if form and shaped else {}),
+        }
 
     @property
     def limit(self) -> int | None:
@@ -149,6 +209,10 @@ class ChatRequest(Asked):
 
 class CompletionRequest(Asked):
     prompt: str | list[int] | list[str]
+    logprobs: int | None = Field(default=None, ge=0, le=MOST_COMPLETION_ALTERNATIVES)
+
+    def extras(self) -> dict[str, Any]:
+        return {} if self.logprobs is None else {"logprobs": self.logprobs}
 
     @property
     def limit(self) -> int | None:
@@ -168,7 +232,33 @@ class CompletionRequest(Asked):
         return ids
 
 
-Parsed = TypeVar("Parsed", ChatRequest, CompletionRequest)
+class EmbeddingRequest(BaseModel):
+    """input: one text, several, or the token ids of one or several."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    model: str | None = None
+    input: str | list[str] | list[int] | list[list[int]] = Field(min_length=1)
+    encoding_format: Literal["float", "base64"] | None = None
+
+    @property
+    def texts(self) -> list[str | list[int]]:
+        given: Any = self.input
+        texts = [given] if isinstance(given, str) or isinstance(given[0], int) else list(given)
+        if len(texts) > MOST_TEXTS:
+            raise ApiError(400, f"Send at most {MOST_TEXTS} texts a request.", code="invalid_value", param="input")
+        if not all(texts):
+            raise ApiError(400, "A text is empty.", code="invalid_value", param="input")
+        return texts
+
+
+class VerifyRequest(BaseModel):
+    """model: the one whose release is verified again, the first where it is absent."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    model: str | None = None
+
+
+Parsed = TypeVar("Parsed", ChatRequest, CompletionRequest, EmbeddingRequest, VerifyRequest)
 
 
 def parse(body: bytes, kind: type[Parsed]) -> Parsed:
@@ -190,7 +280,7 @@ def parse(body: bytes, kind: type[Parsed]) -> Parsed:
     return request
 
 
-def _refuse_unsupported(fields: Mapping[str, Any], kind: type[Asked]) -> None:
+def _refuse_unsupported(fields: Mapping[str, Any], kind: type[BaseModel]) -> None:
     for name, value in fields.items():
         if name in kind.model_fields or name in IGNORED or value is None:
             continue
@@ -211,6 +301,8 @@ def _refuse_unsupported(fields: Mapping[str, Any], kind: type[Asked]) -> None:
 
 
 def _check_chat(request: ChatRequest) -> None:
+    if request.top_logprobs and not request.logprobs:
+        raise ApiError(400, "top_logprobs goes with logprobs: true.", code="invalid_value", param="top_logprobs")
     both = (request.max_tokens, request.max_completion_tokens)
     if None not in both and both[0] != both[1]:
         raise ApiError(400, "max_tokens and max_completion_tokens differ; send one of them.", param="max_tokens")
@@ -260,35 +352,3 @@ def too_long(prompt_tokens: int, context: int, limit: int | None, param: str) ->
             f"model holds {context}. Ask for at most {context - prompt_tokens}, or shorten the prompt."
         )
     return ApiError(400, message, code="context_length_exceeded", param=param, **facts)
-
-
-def answer(raw: Mapping[str, Any], model: str, fingerprint: str | None) -> dict[str, Any]:
-    """llama.cpp's answer or chunk under the name of what is served, without the engine's own fields."""
-    made: dict[str, Any] = {
-        "id": raw.get("id"),
-        "object": raw.get("object"),
-        "created": raw.get("created"),
-        "model": model,
-        "system_fingerprint": fingerprint,
-        "choices": [_choice(choice) for choice in raw.get("choices", [])],
-    }
-    if "usage" in raw:
-        made["usage"] = raw["usage"]
-    return made
-
-
-def _choice(raw: Mapping[str, Any]) -> dict[str, Any]:
-    choice = {"index": raw.get("index", 0), **raw, "logprobs": None}
-    delta = choice.get("delta")
-    if isinstance(delta, dict) and delta.get("role") and delta.get("content") is None:
-        choice["delta"] = {**delta, "content": ""}
-    return choice
-
-
-def models(names: Sequence[str], created: int, context: int) -> dict[str, Any]:
-    """The answer to /v1/models. context: tokens, in the field other local servers use."""
-    rows = [
-        {"id": name, "object": "model", "created": created, "owned_by": "limpide", "max_model_len": context}
-        for name in names
-    ]
-    return {"object": "list", "data": rows}

@@ -112,6 +112,40 @@ def test_one_row_by_its_line_or_its_id_and_where_it_would_be_cut(
     assert (code, "Did you mean 'mine'?" in err) == (2, True)
 
 
+def test_what_is_masked_before_training_is_shown_masked_and_bad_rows_are_counted(
+    limpide: Run, tmp_path: Path, tiny_path: Callable[[str], Path]
+) -> None:
+    rows = [{"prompt": "x"}, {"id": "mine", "prompt": "Who is Ada?", "answer": "Write to ada@example.org: été."}]
+    asked = ("data", "show", write(tmp_path, *rows), "--model", tiny_path("llama"), "--row", "mine", "--json")
+    _, out, err = limpide(*asked)
+    runs = json.loads(out)[0]["runs"]
+    assert [run["text"] for run in runs if run["trained"]] == ["Write to ada@example.org: été.<|im_end|>"]
+    assert "Rows at fault are not shown: 1." in err
+    _, out, _ = limpide(*asked, "--mask", "personal_data", "--mask", "names")
+    assert "Write to [EMAIL]: été." in "".join(run["text"] for run in json.loads(out)[0]["runs"])
+
+
+def test_documents_and_a_charter_are_checked_beside(limpide: Run, tmp_path: Path) -> None:
+    (tmp_path / "manual.md").write_text("# Contact\n\nWrite to ada.roux@example.org before you start the press.\n")
+    (tmp_path / "rules.yaml").write_text("forbidden: [{term: cheap}]\n")
+    given = (write(tmp_path), tmp_path / "manual.md", "--charter", tmp_path / "rules.yaml")
+    code, out, err = limpide("data", "check", *given)
+    assert (code, "manual.md: 1 passages" in out, "1 check stops: personal_data." in err) == (2, True, True)
+    assert "manual.md: e-mail address 'a…@…org' in Contact" in out
+    code, out, err = limpide("data", "check", *given, "--personal-data", "mask", "--json")
+    facts = json.loads(out)
+    assert (code, facts["stops"], facts["documents"]["passages"], facts["charter"]["forbidden"]) == (0, [], 1, 1), err
+    assert facts["files"][0]["languages"] == {"en": 8}
+
+
+def test_more_places_for_programs_that_ask(limpide: Run, tmp_path: Path) -> None:
+    path = write(tmp_path, *({"prompt": f"Who is number {i}?", "answer": "a@ex.org"} for i in range(60)))
+    _, out, _ = limpide("data", "check", path, "--json")
+    assert len(json.loads(out)["checks"]["personal_data"]["places"]) == 50
+    _, out, _ = limpide("data", "check", path, "--json", "--places", "1000")
+    assert len(json.loads(out)["checks"]["personal_data"]["places"]) == 60
+
+
 @pytest.mark.parametrize("option", ["--rows", "--limit"])
 def test_a_number_that_shows_nothing_is_refused(limpide: Run, tmp_path: Path, option: str) -> None:
     code, _, err = limpide("data", "show", write(tmp_path), option, "-3")
@@ -128,7 +162,7 @@ def test_both_sides_of_a_preference_are_shown(limpide: Run, tmp_path: Path, tiny
     assert "«Left.<|im_end|>»" in out
     assert "«Right.<|im_end|>»" in out
     _, out, _ = limpide("data", "show", path, "--model", tiny_path("llama"), "--rows", "1", "--json")
-    record = json.loads(out)
+    record = json.loads(out)[0]
     assert "".join(t["text"] for t in record["rejected_tokens"] if t["trained"]) == "Right.<|im_end|>"
 
 

@@ -57,7 +57,9 @@ def test_a_wheel_put_in_the_cache_needs_no_network(
 ) -> None:
     monkeypatch.setattr(subprocess, "run", no_pip)
     (own_cache / "wheels").mkdir(parents=True)
+    assert not embedded.is_here(embedded.EMBEDDED["tiny"])
     shutil.copy(small_wheel, own_cache / "wheels")
+    assert embedded.is_here(embedded.EMBEDDED["tiny"])
     source = resolve("tiny")
     assert (source.kind, source.licence) == ("embedded", "Apache-2.0")
     assert "tiny==1.0" in str(source.licence_source)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from limpide.models.embedded import SMOLLM2
+from limpide.models.gguf_folder import SOURCE_FILE
 from limpide.models.passport import NOT_DOCUMENTED, count_parameters, passport
 from limpide.models.safetensors_header import Tensor
 from limpide.models.sources import resolve
@@ -14,6 +16,7 @@ from tiny import CHAT_FAMILIES, CONTEXT, FAMILY_NAMES, VOCABULARY, tiny_folder, 
 CARD = """---
 license: apache-2.0
 base_model: someone/base
+language: [en, fr]
 datasets: [set/one, set/two]
 ---
 # Model
@@ -44,7 +47,7 @@ def test_counts_are_the_networks(name: str, tmp_path: Path) -> None:
 
 def test_what_nothing_documents_is_unknown(tmp_path: Path) -> None:
     facts = passport(resolve(str(tiny_folder("llama", tmp_path))))
-    assert facts.declared == {}
+    assert (facts.declared, facts.languages) == ({}, ())
     assert facts.unknown == dict.fromkeys(("licence", "training data", "data filtering", "safety work"), NOT_DOCUMENTED)
     rows = dict(facts.as_rows())
     assert rows["licence"] == rows["training data"] == NOT_DOCUMENTED
@@ -56,6 +59,7 @@ def test_what_the_card_declares_is_quoted_as_such(tmp_path: Path) -> None:
     facts = passport(resolve(str(folder)))
     assert facts.licence == "Apache-2.0"
     assert facts.base_models == ("someone/base",)
+    assert facts.languages == ("en", "fr")
     assert facts.declared["training data"].startswith("set/one, set/two ('datasets' in README.md)")
     assert facts.declared["safety work"] == "section 'Bias, Risks and Limitations' of README.md"
     assert facts.unknown == {"data filtering": NOT_DOCUMENTED}
@@ -133,3 +137,11 @@ def test_quantised_blocks_count_the_numbers_they_hold() -> None:
 def test_a_passport_is_plain_json(tmp_path: Path) -> None:
     facts = passport(resolve(str(tiny_folder("gpt_oss", tmp_path))))
     assert type(facts).model_validate_json(facts.model_dump_json()) == facts
+
+
+def test_languages_of_a_gguf_file_and_of_the_embedded_model(tmp_path: Path) -> None:
+    folder = tiny_folder("llama", tmp_path)
+    (folder / SOURCE_FILE).write_text(json.dumps({"languages": ["fr"]}))
+    assert passport(resolve(str(folder))).languages == ("fr",)
+    (folder / SOURCE_FILE).write_text(json.dumps({"alias": SMOLLM2.alias}))
+    assert passport(resolve(str(folder))).languages == ("en",)

@@ -9,7 +9,7 @@ from limpide.core.errors import ApprovalNeeded
 from limpide.release.approve import approve
 from limpide.release.keys import new_keys
 from limpide.release.sign import sign_folder
-from limpide.serve.release import _require_approved
+from limpide.serve.release import require_approved
 
 
 def a_release(folder: Path, approval: str) -> Path:
@@ -23,13 +23,13 @@ def test_served_only_once_approved_also_by_another_key(tmp_path: Path) -> None:
     release = a_release(tmp_path / "release-1.0", "required")
     sign_folder(release, publisher.private)
     with pytest.raises(ApprovalNeeded):
-        _require_approved(release, publisher.public, ())
+        require_approved(release, publisher.public, ())
     approve(release, "Ada Martin", person.private, release_key=publisher.public)
-    _require_approved(release, publisher.public, (person.public,))
+    require_approved(release, publisher.public, (person.public,))
 
 
 def test_without_the_demand_none_is_needed(tmp_path: Path) -> None:
     publisher = new_keys(tmp_path / "release.pem")
     release = a_release(tmp_path / "release-1.0", "none")
     sign_folder(release, publisher.private)
-    _require_approved(release, publisher.public, ())
+    require_approved(release, publisher.public, ())

@@ -1,9 +1,10 @@
 """The way in: a one-time token on this machine, a name and a password elsewhere. Plain pages, without scripts."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -11,6 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from jinja2 import Environment, FileSystemLoader
 from starlette.types import Receive, Scope, Send
 
+from limpide.core.errors import LimpideError
 from limpide.serve.accounts import Account
 from limpide.serve.refused import AccessRefused
 from limpide.studio.boxes import LOGO, look
@@ -66,10 +68,15 @@ class Entrance:
             return self._page(request, "opened", 200)
         if not token or len(token) > 200 or not self.sessions.spend(token):
             return self._page(request, "spent" if token else "closed", 401)
-        self.log("studio.open", who=person())
+        self._note("studio.open", who=person())
         answer = self._page(request, "opened", 200)
         self._give(answer, self.sessions.open())
         return answer
+
+    def _note(self, event: str, **facts: Any) -> None:
+        """A log that cannot be written shuts nobody out: the pages tell what is wrong with it, and change nothing."""
+        with suppress(LimpideError):
+            self.log(event, **facts)
 
     async def sign_in(self, request: Request) -> Response:
         if self.reception is None:
@@ -81,12 +88,12 @@ class Entrance:
             address = request.client.host if request.client else ""
             account = await self.reception.check(form.get("name", ""), form.get("password", ""), address)
         except AccessRefused as refused:
-            self.log("studio.refuse", why=refused.code, address=address)
+            self._note("studio.refuse", why=refused.code, address=address)
             say = language(self.language(request)).say
             wait = refused.retry_after
             fault = say("frame.entry.wrong") if wait is None else say("frame.entry.wait", wait)
             return self._page(request, "sign_in", refused.status, fault=fault)
-        self.log("studio.sign_in", who=account.name, role=account.role, address=address)
+        self._note("studio.sign_in", who=account.name, role=account.role, address=address)
         answer = self._page(request, "opened", 200)
         self._give(answer, self.reception.open(account))
         return answer
@@ -94,7 +101,7 @@ class Entrance:
     async def leave(self, request: Request) -> Response:
         secret = cookie(request.headers, self.sessions.cookie)
         if secret is not None:
-            self.log("studio.leave", who=session_of(request.scope).name)
+            self._note("studio.leave", who=session_of(request.scope).name)
             self.sessions.close(secret)
         answer = Response(status_code=204)
         answer.delete_cookie(self.sessions.cookie, path="/")

@@ -83,7 +83,7 @@ def make_key(visit: Visit, again: Again) -> None:
         password = taken(first)
         if taken(second) != password:
             raise UsageError(visit.say("release.key.password.differ"))
-        visit.log("studio.key.new", key=NEW_KEY)
+        visit.log("studio.keys.new", key=NEW_KEY)
         await asyncio.to_thread(new_keys, visit.project.keys / NEW_KEY, None, password)
         parts.tell("good", visit.say("release.key.made"))
         await again()

@@ -73,7 +73,7 @@ bench-demo: setup
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python scripts/benchmarks_page.py --write
 
-# The picture of the README, from the release that `make demo` made (needs chromium)
+# The pictures of the README, from the release that `make demo` made (needs chromium)
 pictures: setup
 	$(BIN)/python scripts/pictures.py $(RELEASE)
 

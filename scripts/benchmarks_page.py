@@ -15,8 +15,8 @@ INTRODUCTION = """# Benchmarks
 Made from `benchmarks/results/` by `scripts/benchmarks_page.py`; `make check` fails when it is stale. `make bench-adapt`
 measures training again (about 20 minutes), `make bench-audit DATA=folder` likelihood scoring (about 25),
 `make bench-understand` explanations (about 40), `make bench-correct` corrections (about 60), `make bench-charter` a
-charter learnt (about 15), `make bench-serve` the gateway (about 10), each on a machine that does nothing else; they write
-both.
+charter learnt (about 15), `make bench-serve` the gateway (about 10), each on a machine that does nothing else; they
+write both.
 
 Each line with a peer is measured side by side, in one run on one machine: the peer is installed in an environment of
 its own, with the same torch, and runs with the settings that the notes name, its other ones beside them. *Equal within*

@@ -100,7 +100,7 @@ def test_an_answer_and_the_same_one_streamed(server: StandIn, route: str) -> Non
     said = "".join(choice["text"] if "text" in choice else choice["delta"]["content"] for choice in choices)
     assert said == "one two three"
     assert events[-1]["usage"] == whole["usage"]
-    assert server.last(route)["stream_options"] == {"include_usage": True}
+    assert server.last(route)["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
 
 def test_only_what_was_asked_is_sent(server: StandIn) -> None:

@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,6 +25,7 @@ from limpide.serve import connections, gateway, streams
 from limpide.serve.seal import Seal, stamps
 from limpide.serve.server import Tls, check_tls
 from limpide.serve.shelf import Offered
+from limpide.serve.stop_switch import stop
 from serving import Listening, a_service, listening, logged
 from serving_engine import WordEngine
 
@@ -282,6 +284,32 @@ def test_no_network_beyond_this_machine(tiny_gguf: Path, tmp_path: Path) -> None
     run = [sys.executable, "-c", ALONE, str(tiny_gguf), str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("nothing beyond this machine\n", 0), done.stderr
+
+
+def test_verifying_a_large_release_does_not_hold_up_the_stop_switch(
+    engine: WordEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "SEAL_EVERY", SHORT)
+    read = threading.Event()
+
+    def slowly() -> None:
+        read.wait(60)
+
+    seal = Seal(slowly, {})
+    engine.words, engine.hold = ("word ",) * 100_000, 0.01
+    offered = Offered("served", engine, None, "served-1.0.0", "root", "f", True, seal)
+    with a_service(tmp_path, offered) as service, listening(service) as gate, connect(gate) as connection:
+        verifying = threading.Thread(target=seal.renew)
+        verifying.start()
+        time.sleep(3 * SHORT)  # the watch over the files waits for the verification by now
+        stream(connection)
+        stop(tmp_path, "A. Martin", "wrong doses")
+        try:
+            until(lambda: bool(logged(tmp_path, "error")))
+        finally:
+            read.set()
+            verifying.join()
+    assert [entry["code"] for entry in logged(tmp_path, "error")] == ["stopped"]
 
 
 def test_a_release_that_changes_on_disk_is_found_within_a_look(

@@ -41,7 +41,7 @@ def test_the_studio_is_killed_in_mid_job_and_started_again(chromium: Any, tmp_pa
             assert jobs.state(job) == "running"
             (folder / "go").touch()
             first.get_by_role("heading", name="It is done").wait_for()  # the page came back by itself, with its session
-            second.get_by_role("heading", name="C'est terminé").wait_for()
+            second.get_by_role("heading", name="C’est terminé").wait_for()
             assert first.get_by_text("<b>bold</b> & odd").count() == 1
             assert jobs.result(job) == {"counted": 10}
             assert len(jobs.all()) == 1

@@ -22,6 +22,7 @@ from limpide.models.families.targets import PARTS, Targets, adapter_targets, upp
 from limpide.models.likelihood import read
 from limpide.models.model import DTYPES, Model, quiet_transformers
 from limpide.models.requests import Request
+from limpide.models.sources import public_name
 
 ADAPTER = "adapter"  # the folder of an adapter; of a model all of whose weights were trained, it is WHOLE
 TASKS = {"decoder": "CAUSAL_LM", "encoder-decoder": "SEQ_2_SEQ_LM"}  # `peft` has none for masked words
@@ -164,8 +165,8 @@ def save_trained(network: Any, weights: Mapping[str, Tensor], folder: Path, mode
 
 
 def _save_adapter(network: Any, folder: Path, model: Model) -> None:
-    """It names its base by its folder, never by a path of this machine."""
-    network.peft_config["default"].base_model_name_or_path = model.folder.name
+    """It names its base as others know it, never by a path of this machine."""
+    network.peft_config["default"].base_model_name_or_path = public_name(model.folder)
     network.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's card template is full of blanks; ours is the release's
     config = files.read_json(folder / "adapter_config.json")
@@ -173,6 +174,13 @@ def _save_adapter(network: Any, folder: Path, model: Model) -> None:
         if config.get(key):
             config[key].sort()  # peft writes a set, in another order each time
     files.write_json(folder / "adapter_config.json", config)
+    readable(folder, "adapter_config.json")
+
+
+def readable(folder: Path, beside: str) -> None:
+    """Weights as readable as the file `beside` them: safetensors writes them for their owner alone."""
+    for path in folder.glob("*.safetensors"):
+        shutil.copymode(folder / beside, path)
 
 
 def _save_whole(network: Any, folder: Path, model: Model) -> None:
@@ -181,6 +189,7 @@ def _save_whole(network: Any, folder: Path, model: Model) -> None:
     with quiet_transformers(), _default_generation(network), files.clear_write_errors(folder):
         network.save_pretrained(folder, max_shard_size="4GB")
         (folder / "generation_config.json").unlink(missing_ok=True)
+        readable(folder, "config.json")
         for path in model.folder.iterdir():
             if path.is_file() and not any(path.match(pattern) for pattern in LARGE):
                 shutil.copyfile(path, folder / path.name)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limpide.adapt.factors import Adapter, Factors, inner, load_adapter
+from limpide.adapt.factors import Adapter, Factors, inner, load_adapters
 from limpide.adapt.imported import WEIGHTS
 from limpide.adapt.merge import check_same_base
 from limpide.core import digests
@@ -54,7 +54,8 @@ class Difference:
 
 def compare(first: Path, second: Path) -> dict[str, Any]:
     """The record of `limpide adapters compare`: both sides, the whole, each module. Raises ModelError for two bases."""
-    adapters = load_adapter(first), load_adapter(second)
+    one, other = load_adapters((first, second))
+    adapters = one, other
     check_same_base(adapters)
     modules = sorted({module for one in adapters for module in one.factors}, key=_order)
     found = [difference(module, *(one.factors.get(module) for one in adapters)) for module in modules]

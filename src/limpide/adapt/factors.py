@@ -6,8 +6,8 @@ are added, compared and factored again by plain algebra.
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +19,7 @@ from limpide.adapt.imported import CONFIG, WEIGHTS, take_adapter
 from limpide.core import files
 from limpide.core.errors import ModelError
 from limpide.models import safety
+from limpide.models.embedded import alias_of_folder
 
 PREFIX = "base_model.model."
 A, B = ".lora_A.weight", ".lora_B.weight"
@@ -48,20 +49,18 @@ class Factors:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """factors: {module of the base: its factors}, sorted. config: adapter_config.json."""
+    """name: as people are told of it. config: adapter_config.json. factors: {module of the base: its own}, sorted."""
 
     folder: Path
+    name: str
     config: Mapping[str, Any]
     factors: Mapping[str, Factors]
 
     @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
     def base(self) -> str:
         """The last part of the base's name: 'SmolLM2-135M' of 'owner/SmolLM2-135M' and of a path."""
-        return Path(str(self.config.get("base_model_name_or_path") or "")).name
+        name = Path(str(self.config.get("base_model_name_or_path") or "")).name
+        return alias_of_folder(name) or name
 
     @property
     def rank(self) -> int:
@@ -73,6 +72,14 @@ def inner(first: Factors, second: Factors) -> float:
     written = first.up.double().T @ second.up.double()
     read = first.down.double() @ second.down.double().T
     return float((written * read).sum())
+
+
+def load_adapters(folders: Sequence[Path]) -> list[Adapter]:
+    """Each under the shortest end of its path that tells it from the others: all are called 'adapter' otherwise."""
+    every = [folder.absolute().parts for folder in folders]
+    depths = range(1, max(map(len, every)) + 1)
+    told = next((depth for depth in depths if len({parts[-depth:] for parts in every}) == len(set(every))), 1)
+    return [replace(load_adapter(f), name="/".join(parts[-told:])) for f, parts in zip(folders, every, strict=True)]
 
 
 def load_adapter(folder: Path) -> Adapter:
@@ -104,7 +111,7 @@ def load_adapter(folder: Path) -> Adapter:
         name = module.removeprefix(PREFIX)
         _check_pair(folder, name, up, down)
         factors[name] = Factors(scale(config, name, int(down.shape[0])) * up, down)
-    return Adapter(folder, config, factors)
+    return Adapter(folder, folder.name, config, factors)
 
 
 def _plain_config(folder: Path, config: Any) -> dict[str, Any]:

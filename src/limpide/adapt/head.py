@@ -242,17 +242,20 @@ def _plan(rows: Sequence[Row], settings: TrainSettings, seed: int) -> Plan:
 
 
 def save(classifier: Classifier, settings: TrainSettings, out: Path) -> None:
-    """adapter/ or model/, in safetensors, naming the base by its folder and never by a path of this machine."""
+    """adapter/ or model/, in safetensors, naming the base as others know it and never by a path of this machine."""
+    from limpide.adapt.adapters import readable
     from limpide.models.classifier import LABELS
     from limpide.models.model import quiet_transformers
+    from limpide.models.sources import public_name
 
     with quiet_transformers():
         if settings.method == "full":
             classifier.network.save_pretrained(out / "model")
             classifier.tokenizer.save_pretrained(out / "model")
+            readable(out / "model", "config.json")
             return
         adapter = out / "adapter"
-        classifier.network.peft_config["default"].base_model_name_or_path = classifier.folder.name
+        classifier.network.peft_config["default"].base_model_name_or_path = public_name(classifier.folder)
         classifier.network.save_pretrained(str(adapter), safe_serialization=True, save_embedding_layers=False)
     (adapter / "README.md").unlink(missing_ok=True)  # peft's card template is full of blanks; ours is the release's
     config: dict[str, Any] = files.read_json(adapter / "adapter_config.json")
@@ -261,6 +264,7 @@ def save(classifier: Classifier, settings: TrainSettings, out: Path) -> None:
             sorted(config[name]) if config.get(name) else None
         )  # peft writes sets, in another order each time
     files.write_json(adapter / "adapter_config.json", config)
+    readable(adapter, "adapter_config.json")
     files.write_json(adapter / LABELS, list(classifier.labels))
 
 

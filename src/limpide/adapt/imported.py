@@ -16,6 +16,7 @@ from limpide.core.errors import MissingError, ModelError, UntrustedInput
 from limpide.core.operation import Operation, Result, Settings, Subject
 from limpide.core.progress import Progress
 from limpide.models import safety
+from limpide.models.sources import public_name
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER, WHOLE = "adapter", "model"  # folders written: of an adapter, of a model all of whose weights were tuned
@@ -95,18 +96,22 @@ def run(subject: Subject, settings: ImportedSettings, progress: Progress) -> Res
 
 
 def copy_adapter(folder: Path, out: Path, base: Path) -> Path:
-    """The two files that make an adapter, its base named as the folder it will be put on."""
+    """The two files that make an adapter, its base named as others know the one it will be put on."""
     take_adapter(folder, out)
     config = safety.read_object(out / CONFIG)
     targets = config.get("target_modules")
-    config |= {"base_model_name_or_path": base.name, "inference_mode": True}
+    config |= {"base_model_name_or_path": public_name(base), "inference_mode": True}
     config |= {"target_modules": sorted(targets)} if isinstance(targets, list) else {}
     files.write_json(out / CONFIG, config)
     return out
 
 
 def take_adapter(folder: Path, out: Path) -> None:
-    """Copy the two files that make an adapter; no other is read. Raises UntrustedInput, ModelError."""
+    """Copy the two files that make an adapter; no other is read. Raises MissingError, UntrustedInput, ModelError."""
+    if not folder.is_dir():
+        raise MissingError(
+            f"There is no adapter folder {folder}.", remedy=f"check the path: it holds {CONFIG} and {WEIGHTS}"
+        )
     if not (folder / WEIGHTS).is_file():
         pickled = sorted(path.name for path in folder.glob("adapter_model.*"))
         if pickled:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from limpide.core import files
 
+UNFINISHED = "unfinished.json"  # beside an adapter whose training a person stopped: the stage, and its loss
+
 
 def save_with(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and facts (JSON) to `path`."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from limpide.adapt.factors import PREFIX, A, Adapter, B, Factors, inner, load_adapter
+from limpide.adapt.factors import PREFIX, A, Adapter, B, Factors, inner, load_adapters
 from limpide.adapt.imported import CONFIG, WEIGHTS
 from limpide.adapt.merge_settings import MergeSettings
 from limpide.core import digests, files
@@ -44,7 +44,7 @@ def merge(folders: Sequence[Path], settings: MergeSettings, out: Path, progress:
     """
     if len(folders) < 2:
         raise UsageError("Merging takes two adapters or more.", received=len(folders))
-    adapters = [load_adapter(folder) for folder in folders]
+    adapters = load_adapters(folders)
     check_same_base(adapters)
     shares = settings.shares(len(adapters))
     made, lost = combined(adapters, shares, settings, progress)

@@ -159,16 +159,17 @@ def train(
     hold: Holds | None = None,
     course: Course | None = None,
     aside: Sequence[Pair] = (),
+    before: References | None = None,
 ) -> Trained:
     """Train the weights of the network that require gradients: those of its `peft` adapter.
 
     hold: gives what is added to the loss, times plan.hold; its draws begin anew in a run that goes on. aside: pairs not
-    learnt, whose references the course is given too. Raises DataError for no pair, or one whose sides are the same;
-    ModelError where a loss or a gradient is no number.
+    learnt, whose references the course is given too. before: references read earlier. Raises DataError for no pair, or
+    one whose sides are the same; ModelError where a loss or a gradient is no number.
     """
     _check(pairs)
     order = [i for _, i in zip(range(plan.steps * plan.batch), _order(len(pairs), plan.seed), strict=False)]
-    before = references(model, [*(pairs[i] for i in dict.fromkeys(order)), *aside], plan, progress)
+    before = before or references(model, [*(pairs[i] for i in dict.fromkeys(order)), *aside], plan, progress)
     weights = [weight for weight in model.network.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.0)
     rng, trained = random.Random(f"{plan.seed}/hold"), Trained()
@@ -220,16 +221,21 @@ def _key(item: Encoded) -> Key:
     return item.context, item.continuation
 
 
+def referred(pairs: Sequence[Pair], plan: Plan) -> dict[Key, Encoded]:
+    """The texts whose likelihood under the reference the loss asks for, each once, in the order of the pairs."""
+    asking = [pair for pair in pairs if plan.loss == "dpo" and not pair.level]
+    return {_key(item): item for pair in asking for item in (pair.chosen, pair.rejected)}
+
+
 def references(model: "Model", pairs: Sequence[Pair], plan: Plan, progress: Progress) -> References:
     """Log-likelihood of each text under the reference; of those alone whose loss asks for it."""
-    asking = [pair for pair in pairs if plan.loss == "dpo" and not pair.level]
-    if not asking:
+    items = referred(pairs, plan)
+    if not items:
         return {}
-    items = {_key(item): item for pair in asking for item in (pair.chosen, pair.rejected)}
     ordered = sorted(items.values(), key=len)
     found: References = {}
     off = model.network.disable_adapter() if plan.reference == "base" else nullcontext()
-    with torch.no_grad(), off, progress.task("reading preferences", total=len(ordered)) as task:
+    with torch.no_grad(), off, progress.task("reading the texts of the pairs", total=len(ordered)) as task:
         for some in _cut(ordered, 2 * plan.micro):
             nats = read(model, some).log_likelihoods(model).tolist()
             found.update(zip(map(_key, some), nats, strict=True))

@@ -19,10 +19,12 @@ from limpide.adapt.adapters import put, weights_of
 from limpide.adapt.kept import metadata, save_with
 from limpide.adapt.preference import Pair, Plan, References, Trained, judged
 from limpide.adapt.settings import TrainSettings
+from limpide.core import files
 from limpide.core.progress import Progress
 from limpide.models.model import Model, Precision
 
 FILE = "preferences.safetensors"
+REFERENCES = "references.json"  # nats of each text under the reference, in the order of `referred`
 TOLD = ("losses", "margins", "accuracies", "holds", "tokens", "seconds")
 
 
@@ -71,15 +73,31 @@ class Kept:
 
     def run(self, progress: Progress) -> Trained:
         """Train; the best weights are in the network afterwards. A person who stops it loses no step."""
-        progress.say(f"preferences: {len(self.pairs)} pairs, {self.plan.loss}, at most {self.plan.steps} steps")
+        progress.say(
+            f"preferences: {len(self.pairs)} pairs to learn and {len(self.aside)} kept aside, {self.plan.loss}, "
+            f"at most {self.plan.steps} steps"
+        )
+        before = self._references(progress)
         try:
-            trained = preference.train(self.model, self.pairs, self.plan, progress, course=self, aside=self.aside)
+            trained = preference.train(
+                self.model, self.pairs, self.plan, progress, course=self, aside=self.aside, before=before
+            )
         except KeyboardInterrupt:
             self._leave()
             raise
         if self.best:
             put(self.model.network, self.best)
         return trained
+
+    def _references(self, progress: Progress) -> References:
+        """Read before the first step; a run that goes on finds what was read."""
+        path, keys = self.folder / REFERENCES, preference.referred([*self.pairs, *self.aside], self.plan)
+        asked = {"precision": self.model.precision, "texts": len(keys)}
+        if path.is_file() and (kept := files.read_json(path))["of"] == asked:
+            return dict(zip(keys, kept["nats"], strict=True))
+        found = preference.references(self.model, [*self.pairs, *self.aside], self.plan, progress)
+        files.write_json(path, {"of": asked, "nats": [found[key] for key in keys]})
+        return found
 
     @property
     def steps_kept(self) -> int:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from limpide.adapt.imported import CONFIG, WEIGHTS
+from limpide.adapt.kept import UNFINISHED
 from limpide.core import files
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.models import safety
-from limpide.models.cache import new_folder
+from limpide.models.cache import cache_folder, new_folder
+from limpide.models.embedded import EMBEDDED, alias_of_folder
+from limpide.models.sources import public_name
 
 CARD = "README.md"
 SHARED = (CONFIG, WEIGHTS, CARD)
@@ -56,9 +59,9 @@ def packed(folder: Path, base: str | None = None) -> Iterator[Parcel]:
         for path in sorted(path for path in wanted if path.is_file() and not path.is_symlink()):
             shutil.copyfile(path, made / path.name)
         safety.check_folder(made)
-        told = _without_this_machine(made, base)
+        told = (*_without_this_machine(made, base), *_known_to_others(made), *_unfinished(folder))
         if not (made / CARD).is_file():
-            files.write_text(made / CARD, card(files.read_json(made / CONFIG)))
+            files.write_text(made / CARD, card(files.read_json(made / CONFIG), unfinished=bool(_unfinished(folder))))
             told = (*told, f"{CARD} is written: the base, the rank and the modules, and no more")
         sizes = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
         left = sorted(path.name for path in folder.iterdir() if path.name not in sizes)
@@ -70,7 +73,8 @@ def _without_this_machine(folder: Path, base: str | None) -> tuple[str, ...]:
     config = files.read_json(folder / CONFIG)
     named = config.get("base_model_name_or_path")
     place = isinstance(named, str) and HUB_NAME.fullmatch(named) is None
-    wanted = base or (re.split(r"[/\\]", named.rstrip("/\\"))[-1] if place else named)
+    last = re.split(r"[/\\]", named.rstrip("/\\"))[-1] if isinstance(named, str) else ""
+    wanted = base or alias_of_folder(last) or _in_cache(last) or (last if place else named)
     if wanted == named:
         return ()
     files.write_json(folder / CONFIG, config | {"base_model_name_or_path": wanted})
@@ -83,12 +87,37 @@ def _without_this_machine(folder: Path, base: str | None) -> tuple[str, ...]:
     return tuple(told)
 
 
-def card(config: dict[str, Any]) -> str:
+def _in_cache(name: str) -> str | None:
+    """What others call the model that the cache keeps in a folder of this name, where there is one."""
+    kept = cache_folder() / "models" / name
+    return public_name(kept) if name and kept.is_dir() else None
+
+
+def _known_to_others(folder: Path) -> tuple[str, ...]:
+    """What to tell of a base that nobody else can find by its name."""
+    named = files.read_json(folder / CONFIG).get("base_model_name_or_path")
+    if named in EMBEDDED:
+        return (f"'{named}' is the base's name in Limpide alone; --base owner/name tells others where it is",)
+    if isinstance(named, str) and HUB_NAME.fullmatch(named) and "/" in named:
+        return ()
+    return (f"nobody else can find the base by '{named}', a name of this machine: give --base owner/name",)
+
+
+def _unfinished(folder: Path) -> tuple[str, ...]:
+    path = folder / UNFINISHED
+    if not path.is_file():
+        return ()
+    stage = safety.read_object(path).get("stage")
+    return (f"its training was stopped in the stage {stage} and never finished: this is the best it had come to",)
+
+
+def card(config: dict[str, Any], *, unfinished: bool = False) -> str:
     """The least that a reader needs: what it is an adapter of, and how it is shaped."""
     targets = config.get("target_modules")
     lines = ["---", "library_name: peft", f"base_model: {config.get('base_model_name_or_path')}", "---", ""]
     lines += [f"A LoRA adapter of rank {config.get('r')} for `{config.get('base_model_name_or_path')}`."]
     lines += [f"It changes: {', '.join(sorted(targets)) if isinstance(targets, list) else targets}.", ""]
+    lines += ["Its training was stopped before its end: this is the best it had come to.", ""] if unfinished else []
     lines += [
         "The licence of the base goes for the adapter too. Measure it on your own questions before you use it.",
         "",

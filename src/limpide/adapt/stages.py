@@ -19,11 +19,12 @@ from torch import Tensor
 
 from limpide.adapt import checkpoint, preferring, training
 from limpide.adapt.adapters import put, save_trained, weights_of, whole
-from limpide.adapt.kept import metadata, save_with
+from limpide.adapt.kept import UNFINISHED, metadata, save_with
 from limpide.adapt.lessons import Material
 from limpide.adapt.packing import Pack, conversations, packs_for
 from limpide.adapt.settings import StageName, TrainSettings
 from limpide.adapt.training import Plan, Trainer
+from limpide.core import files
 from limpide.core.progress import Progress
 from limpide.models.model import Model, Precision
 from limpide.models.prompt import Rendered
@@ -252,6 +253,7 @@ def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
 def _keep_best(work: Work, weights: Mapping[str, Tensor], name: StageName, loss: float | None) -> None:
     """A person stopped the run: what it has come to so far is kept as an ordinary adapter, and named."""
     place = save_trained(work.model.network, weights, work.out / INTERRUPTED, work.model)
+    files.write_json(place / UNFINISHED, {"stage": name, "validation_loss": loss})
     how_good = "" if loss is None else f" (validation loss {loss:.4g})"
     work.progress.say(f"stopped in the stage {name}: the best so far{how_good} is kept in {place}")
 

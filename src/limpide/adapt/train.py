@@ -114,7 +114,8 @@ def _close_trail(work: Work, subject: Subject, lessons: Lessons, answers: Learnt
 
 
 def _facts(work: Work, learnt: Sequence[Learnt]) -> dict[str, Any]:
-    """What was done: of the whole training, and of its main stage, the answers where there are some."""
+    """What was done: of its main stage, the answers where there are some, tokens a second among it; seconds and
+    tokens_seen of the whole training."""
     from limpide.adapt.adapters import size
 
     stages = {stage.name: dict(stage.facts) for stage in learnt}
@@ -127,12 +128,16 @@ def _facts(work: Work, learnt: Sequence[Learnt]) -> dict[str, Any]:
         "stages": stages,
         "tokens_seen": tokens,
         "seconds": round(seconds, 2),
-        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "tokens_per_second": _speed(stages[main]),
         "trainable_parameters": sum(weight.numel() for weight in learnt[-1].weights.values()),
         "total_parameters": total,
         "flops_upper_bound": 6.0 * total * tokens,
         "canary": work.settings.canary and main == "answers",
     }
+
+
+def _speed(facts: dict[str, Any]) -> float | None:
+    return round(facts["tokens_seen"] / facts["seconds"], 1) if facts["seconds"] else None
 
 
 operation = Operation(

@@ -2,7 +2,7 @@
 adapt.train, from their settings."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DATA = Group("Data", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
+STAGES = {"answers": "rows", "texts": "passages", "preferences": "pairs"}  # stage: what it learns from
 
 
 def _topics(value: Any) -> Any:
@@ -80,15 +81,35 @@ def _print(found: "Adapted", model: str, code: str) -> None:
     facts, folder = found.record["training"], found.folder
     for sentence in sentences(found.record, code):
         print(visible(sentence))
-    rows = [("rows", f"{facts['rows']} learnt, {found.record['data'].get('held_out', 0)} held out")]
+    rows = [("learnt", learnt(facts)), ("held out", f"{found.record['data'].get('held_out', 0)} rows")]
     if facts.get("tokens_per_second"):
-        rows.append(("speed", f"{facts['tokens_per_second']:,.0f} tokens/s for {facts['seconds']:,.0f} s"))
+        stage = f", learning {STAGES[facts['stage']]}" if facts.get("stage") in STAGES else ""
+        rows.append(("speed", f"{facts['tokens_per_second']:,.0f} tokens/s{stage}"))
+        rows.append(("training", f"{facts['seconds']:,.0f} s in all"))
     place = folder / (WHOLE if (folder / WHOLE).is_dir() else ADAPTER)
     rows += [("adapter" if place.name == ADAPTER else "model", str(place)), ("page", str(folder / PAGE))]
     print_rows(rows)
+    if "charter" in found.record["data"]:
+        asked = any(change["name"] == "adapted.charter" for change in found.record["changes"])
+        print("On more questions, rule by rule:" if asked else "Whether answers keep to the charter is measured by:")
+        print(f"  {shlex.join(audit_of_charter(place, folder, RECIPE))}")
     print("Next:")
     for words in following(place, folder, model, RECIPE):
         print(f"  {shlex.join(words)}")
+
+
+def learnt(facts: Mapping[str, Any]) -> str:
+    """How many rows, passages and pairs each stage learnt from; of a classifier, rows."""
+    stages = facts.get("stages") or {"answers": facts}
+    return ", ".join(f"{stages[name]['rows']} {what}" for name, what in STAGES.items() if name in stages)
+
+
+def audit_of_charter(place: Path, folder: Path, recipe: str) -> Sequence[str]:
+    """The command that holds answers against each rule of the charter: an adapter is measured merged, by its recipe."""
+    if place.name == "adapter":
+        return ["limpide", "run", str(folder / recipe)]
+    data = folder / "data"
+    return ["limpide", "audit", "charter", str(place), "--charter", str(data / "charter.yaml"), "--data", str(data)]
 
 
 def following(place: Path, folder: Path, model: str, recipe: str) -> Sequence[Sequence[str]]:

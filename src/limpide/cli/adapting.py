@@ -8,20 +8,23 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import limpide
 from limpide.adapt.settings import TrainSettings
-from limpide.cli.held_out import CLASSES, Found, changes, classes, commonest, words
+from limpide.cli.held_out import CLASSES, Found, changes, classes, commonest, kept_to_charter, words
+from limpide.cli.option_words import in_options
 from limpide.cli.places import check_new, take_name
 from limpide.core import catalogue, digests, files
-from limpide.core.errors import MissingError, ModelError, UsageError
+from limpide.core.errors import LimpideError, MissingError, ModelError, UsageError
 from limpide.core.operation import Result, Settings, Subject
 from limpide.core.progress import Progress
 from limpide.data.documents import READERS, digest_of_folder
 from limpide.data.prepare import PrepareSettings
+from limpide.models.embedded import EMBEDDED
 from limpide.recipe.run import Workspace, only_one
 from limpide.recipe.written import RECIPE, comment_lines, ending, relative, yaml_lines
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 RECORD, PAGE, LOSSES = "adaptation.json", "report.html", "losses.jsonl"
 DATA = "data"  # the prepared rows, inside the folder that is kept
 ADAPTER, WHOLE = "adapter", "model"
+INTERRUPTED = "interrupted"  # as in adapt/stages.py, which imports torch
 
 
 @dataclass(frozen=True)
@@ -105,18 +109,41 @@ def adapt(order: Order, source: "Source", shown: Progress) -> Adapted:
     """
     made = workplace(order, source)
     alone = Workspace(made, "adapt")
-    with files.clear_write_errors(made), only_one(alone):
+    with files.clear_write_errors(made), only_one(alone), _left_behind(made, order):
         data = step("data.prepare", order.prepare, Subject(made / DATA, seed=order.seed), shown)
         found = before(source, made, order, shown)
         subject = Subject(made, {DATA: made / DATA}, source.folder, source.ref, order.seed)
         trained = step("adapt.train", order.train, subject, shown)
-        record = record_of(order, source, data, trained) | {"changes": measured(found, subject, shown)}
+        told = [*measured(found, subject, shown), *kept_to(source, found, order, subject, shown)]
+        record = record_of(order, source, data, trained) | {"changes": told}
         files.write_json(made / RECORD, record)
         files.write_text(made / RECIPE, recipe_text(order, source))
         files.write_text(made / PAGE, page_of(record, made, order))
+        _name_base(made / ADAPTER, order.out / ADAPTER, order)
         shutil.rmtree(alone.root.parent)
         take_name(made, order.out)
     return Adapted(record, order.out)
+
+
+@contextmanager
+def _left_behind(made: Path, order: Order) -> Iterator[None]:
+    """A training that was stopped leaves an adapter that finds its base; one refused before it learnt, nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _name_base(made / INTERRUPTED / ADAPTER, made / INTERRUPTED / ADAPTER, order)
+        raise
+    except LimpideError:
+        if not any(made.rglob("*.safetensors")):
+            shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def _name_base(adapter: Path, place: Path, order: Order) -> None:
+    """A base that is a path here is named by it, as from `place`, where the adapter will lie."""
+    local, config = Path(os.path.expanduser(order.model)), adapter / "adapter_config.json"
+    if order.model not in EMBEDDED and local.exists() and config.is_file():
+        files.write_json(config, files.read_json(config) | {"base_model_name_or_path": relative(local, place)})
 
 
 def workplace(order: Order, source: "Source") -> Path:
@@ -140,7 +167,7 @@ def step(name: str, settings: Settings, subject: Subject, shown: Progress) -> Re
     subject.out.mkdir(parents=True, exist_ok=True)
     result = operation.run(subject, settings, shown)
     for warning in result.warnings:
-        shown.warn(warning)
+        shown.warn(in_options(warning))
     result.save(subject.out)
     return result
 
@@ -171,6 +198,21 @@ def measured(found: Found, subject: Subject, shown: Progress) -> list[dict[str, 
     return [change.model_dump(mode="json") for change in changes(found, after, subject.seed)]
 
 
+def kept_to(source: "Source", found: Found, order: Order, subject: Subject, shown: Progress) -> list[dict[str, Any]]:
+    """How far answers keep to the charter, before and after; nothing without one, or where it would take long."""
+    from limpide.models import changed
+    from limpide.models.model import open_model
+
+    if order.prepare.charter is None or CLASSES in found:
+        return []
+    first = kept_to_charter(open_model(source.folder), subject.input(DATA), shown)
+    if not first:
+        return []
+    done = Subject(subject.out, {"adapt": subject.out}, subject.model, "result", subject.seed)
+    last = kept_to_charter(changed.of_steps(done), subject.input(DATA), shown)
+    return [change.model_dump(mode="json") for change in changes(first, last, subject.seed)]
+
+
 def record_of(order: Order, source: "Source", data: Result, trained: Result) -> dict[str, Any]:
     """All that is known of the training, as it is kept."""
     return {
@@ -182,7 +224,7 @@ def record_of(order: Order, source: "Source", data: Result, trained: Result) -> 
         },
         "data": dict(data.facts),
         "training": dict(trained.facts),
-        "warnings": [*data.warnings, *trained.warnings],
+        "warnings": [in_options(warning) for warning in (*data.warnings, *trained.warnings)],
         "limpide": limpide.__version__,
         "command": command_line(order),
     }

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from limpide.cli.adapt import DATA, DataOptions
 from limpide.cli.data_drafts import draft, review
+from limpide.cli.option_words import in_options
 from limpide.cli.output import Json, print_json, progress, visible
 from limpide.core import catalogue
 from limpide.core.errors import DataError, UsageError, nearest
@@ -119,19 +120,19 @@ def _print_read(looked: "Looked") -> None:
         unread = f"; not read: {listed(reading.columns.unused)}" if reading.columns.unused else ""
         print(visible(f"{reading.name}: {reading.rows} rows, read as {reading.columns.title}: {used}{unread}"))
         for warning in reading.warnings:
-            print(visible(f"  {warning}"))
+            print(visible(f"  {in_options(warning)}"))
     if looked.documents is not None:
         for document in looked.documents.readings:
             print(visible(f"{document.name}: {len(document.passages)} passages, {document.words} words"))
         for warning in looked.documents.warnings:
-            print(visible(f"  {warning}"))
+            print(visible(f"  {in_options(warning)}"))
 
 
 def _print_check(one: "Check", most: int) -> None:
     mark, colour = MARKS[one.severity]
     if sys.stdout.isatty():
         mark = f"{colour}{mark}{PLAIN}"
-    print(f"{mark} {visible(one.said)}")
+    print(f"{mark} {visible(in_options(one.said))}")
     if one.severity == "told":
         return
     for place in one.places[: max(0, most)]:

@@ -2,10 +2,12 @@
 
 Answers and texts: how likely the model finds them. Preferences: how often it finds the preferred answer the likelier.
 Classes: how often a classifier gives the right label, beside the commonest label of the rows it learnt from.
+Charter: how often what the model writes keeps to every rule of the charter, on a few questions.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,9 @@ from limpide.audit.compare import paired_change
 from limpide.audit.items import Item, Spec
 from limpide.core.measure import Change
 from limpide.core.progress import Progress
+from limpide.data.charter import NAME, load_charter
+from limpide.data.charter_pairs import said_of
+from limpide.data.charter_rules import breaks
 from limpide.data.examples import Example, load_examples
 from limpide.data.passages import HELD_OUT as HELD_OUT_PASSAGES
 from limpide.data.passages import load_passages
@@ -24,7 +29,10 @@ if TYPE_CHECKING:
 
 Found = Mapping[str, Sequence[Item]]  # part → an item a row
 HELD_OUT, UNSEEN, TEXTS, PREFERENCES, CLASSES = "held_out", "unseen", "texts", "preferences", "classes"
-SHARES = (PREFERENCES, CLASSES)  # parts that count rows; the others add up nats
+CHARTER = "charter"
+ASKED, ANSWER_TOKENS = 12, 96  # questions whose answers are held against the charter, and their length
+MOST_WEIGHTS = 5e8  # of a model whose answers are waited for: a minute or two on two cores
+SHARES = (PREFERENCES, CLASSES, CHARTER)  # parts that count rows; the others add up nats
 
 
 def words(model: "Model", data: Path, progress: Progress) -> Found:
@@ -55,6 +63,41 @@ def classes(classifier: "Classifier", data: Path, progress: Progress) -> Found:
     rows = _rows(data, HELD_OUT)
     found = Sorter(classifier).classify(rows, progress) if rows else []
     return _right(rows, [max(shares, key=lambda name: shares[name]) for shares in found])
+
+
+def kept_to_charter(model: "Model", data: Path, progress: Progress) -> Found:
+    """What the model writes to a few held-out questions, held against the charter that lies in `data`.
+
+    Nothing of a model that writes none, or of one so large that its answers would be long waited for.
+    """
+    from limpide.audit.thoughts import spoken
+    from limpide.models.requests import Asked
+    from limpide.models.respondents import GENERATES, Opened
+
+    respondent, rows = Opened(model), _of_different_topics(_rows(data, HELD_OUT), ASKED)
+    weights = sum(weight.numel() for weight in model.network.parameters())
+    if not rows or GENERATES not in respondent.can or weights > MOST_WEIGHTS:
+        return {}
+    charter = load_charter(data / NAME)
+    asked = [Asked(row.id, row.prompt) for row in rows]
+    answers, _ = spoken(respondent.answer(asked, ANSWER_TOKENS, progress))
+    return {
+        CHARTER: [
+            Item(row.id, _cluster(row), {}, {"right": float(not breaks(charter, replace(said_of(row), answer=answer)))})
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+    }
+
+
+def _of_different_topics(rows: Sequence[Example], most: int) -> list[Example]:
+    """Up to so many: one of each topic, in the order of the file, before a second of any."""
+    met: Counter[str] = Counter()
+    turns = []
+    for row in rows:
+        turns.append(met[_cluster(row)])
+        met[_cluster(row)] += 1
+    first = sorted(range(len(rows)), key=lambda k: turns[k])[:most]
+    return [rows[k] for k in sorted(first)]
 
 
 def changes(before: Found, after: Found, seed: int) -> list[Change]:

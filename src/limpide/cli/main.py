@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from limpide import __version__
+from limpide.cli.option_words import options_named
 from limpide.cli.output import exit_codes
 from limpide.core.errors import UsageError
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not os.environ.get("LIMPIDE_DEBUG"):
         warnings.simplefilter("ignore")  # libraries warn their developers; Limpide says what a user needs
-    with exit_codes("--json" in arguments):
+    with exit_codes("--json" in arguments), options_named(arguments[:1] in (["adapt"], ["advise"], ["data"])):
         if arguments[:1] in (["audit"], ["correct"], ["adapters"]):
             group = import_module(f"limpide.cli.{arguments[0]}")
             group.app.help = group.HELP  # one that was listed before, in this process, was given the one line

@@ -43,18 +43,20 @@ def serve(
     port
         Port to listen on; 0 picks a free one.
     """
+    from limpide.cli.standard_error import for_python_alone
     from limpide.serve.serving import serve_releases
 
-    serve_releases(
-        (release, *more),
-        host=host,
-        port=port,
-        key=os.environ.get("LIMPIDE_API_KEY"),
-        public_key=key,
-        unsigned=unsigned,
-        settings=settings,
-        progress=progress(as_json),
-    )
+    with for_python_alone():
+        serve_releases(
+            (release, *more),
+            host=host,
+            port=port,
+            key=os.environ.get("LIMPIDE_API_KEY"),
+            public_key=key,
+            unsigned=unsigned,
+            settings=settings,
+            progress=progress(as_json),
+        )
 
 
 def ask(

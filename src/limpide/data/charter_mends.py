@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from limpide.data import french, terms, writing
 from limpide.data.charter import Charter, Required
 from limpide.data.charter_rules import Break, Said, breaks
+from limpide.data.first_person import we_for_i
 from limpide.data.french import Gender
 from limpide.data.swapping import swap_all
 
@@ -18,15 +19,12 @@ PASSES = 3  # a mend may bring out another break: an exclamation ended a sentenc
 PRONOUNS = frozenset({"i", "you", "he", "she", "it", "we", "they"})
 _FULL = {"m": "am", "re": "are", "ve": "have", "ll": "will"}
 _NEGATED = {"can't": "cannot", "won't": "will not", "shan't": "shall not"}
-_WE_FOR_I = {"i": "we", "me": "us", "my": "our", "myself": "ourselves"}
-_AFTER_I = {"am": "are", "'m": "'re", "was": "were"}
 # 's is 'has' before these, as before what ends in -ed.
 _PARTICIPLES = """
     become been begun brought built come cut done drawn driven fallen felt found given gone got grown had held kept led
     left lost made meant met paid put risen run seen sent set shown shut spent taken thought told worn written
 """
 AFTER_HAS = frozenset(_PARTICIPLES.split())
-NUMERAL = re.compile(writing.NUMERAL_I.pattern, re.IGNORECASE)  # 'a type I error', and perhaps 'the part I like'
 IN_CODE = re.compile(r"[!！](?![!！?？\s\"'»”’)\]*_]|$)")  # 'x != y', '#!/bin/sh': it ends no sentence
 _ENDS = (".", "!", "?", "…", ":", "»", '"', "”")
 
@@ -106,36 +104,6 @@ def _address(charter: Charter, said: Said, one: Break, gender: Mapping[str, Gend
 def _person(charter: Charter, said: Said, one: Break, gender: Mapping[str, Gender]) -> str | None:
     """English 'I' made 'we'. A French verb would have to change with its pronoun, and another person is unsaid."""
     return we_for_i(said.answer) if charter.tone.person == "we" and said.spoken == "en" else None
-
-
-def we_for_i(text: str) -> str | None:
-    """None where a word of the first person would be left ('mine'), or where I is a numeral ('Part I')."""
-    if NUMERAL.search(text):
-        return None
-    text = text.replace("’", "'")
-    turned = re.sub(
-        r"\b(I)\b('m\b|\s+am\b|\s+was\b)?|\b(am|was) I\b|\b(me|my|myself)\b(?!')",
-        _turn_first_person,
-        text,
-        flags=re.IGNORECASE,
-    )
-    return None if writing.other_persons(turned, "en", "we") else _small_we(turned)
-
-
-def _turn_first_person(match: re.Match[str]) -> str:
-    first, verb, inverted, other = match.groups()
-    if first == "i":
-        return match[0]  # a letter
-    if first:
-        return "We" + (re.sub(r"\S+$", lambda m: _AFTER_I[m[0].casefold()], verb) if verb else "")
-    if inverted:
-        return french.like(_AFTER_I[inverted.casefold()], inverted) + " we"
-    return french.like(_WE_FOR_I[other.casefold()], other)
-
-
-def _small_we(text: str) -> str:
-    """'I' has a capital everywhere, 'we' at the start of a sentence."""
-    return re.sub(r"(?<=[\w,;:)'\"] )We\b", "we", text)
 
 
 def _no_exclamation(charter: Charter, said: Said, one: Break, gender: Mapping[str, Gender]) -> str | None:

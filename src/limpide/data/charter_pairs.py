@@ -90,6 +90,11 @@ def make(charter: Charter, train: Sequence[Example], tested: Sequence[Example]) 
     asked_too = _near(_own_questions(charter), [row.question for row in train])
     facts = {
         "mended": sum(before.answer != row.answer for before, row in zip(train, rows, strict=True)),
+        "put_right": [
+            {"row": row.source, "rules": sorted(mended[row.id].rules), "before": before.answer, "after": row.answer}
+            for before, row in zip(train, rows, strict=True)
+            if before.answer != row.answer
+        ],
         "mended_rules": _counted(rule for one in mended.values() for rule in one.rules),
         "not_mended": _counted(rule for one in mended.values() for rule in {b.rule for b in one.left}),
         "answers": len(own),
@@ -320,7 +325,8 @@ def _warnings(
 ) -> Iterator[str]:
     if facts["mended"]:
         yield (
-            f"Training answers put right as the charter asks: {facts['mended']}. Your files are not changed; "
+            f"Training answers put right as the charter asks: {facts['mended']}. Your files are not changed, and "
+            "report.json beside the prepared rows holds each answer before and after; "
             "data.charter_pairs: false learns the answers as they are written."
         )
     left = sum(bool(one.left) for one in mended)

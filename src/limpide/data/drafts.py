@@ -19,7 +19,9 @@ from limpide.data.reading import too_many
 class Draft(Frozen):
     """A question and its answer. refused: the filter that refused it, None for one that a person should look at.
 
-    gain: nats a token that the passage adds to the answer's log-likelihood, where it was computed.
+    gain: nats a token that the passage adds to the answer's log-likelihood, where it was computed. It tells whether
+    the passage supports the answer, and ranks nothing: of several questions about one place the best is the one that
+    makes it likeliest by itself, which leaves the passage less to add.
     """
 
     id: str

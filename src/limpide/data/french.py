@@ -148,8 +148,8 @@ class _Turned:
             if word == "tu" and not self._tu_to_vous(k):
                 return None
             if word in ("te", "t'"):
-                if self.near(k, -1) in STARTS_A_CLAUSE | {""}:
-                    return None  # an order that has lost its 'ne'
+                if self.near(k, -1) in STARTS_A_CLAUSE | {"", "-"}:
+                    return None  # an order that has lost its 'ne'; 'va-t'en', and 'a-t'il' for 'a-t-il'
                 self.put(k, "vous " if word == "t'" else "vous")
             if word in ("toi", "ton", "ta", "tes") and self.near(k, -1) not in writing.BEFORE_A_NOUN:
                 self.put(k, {"toi": "vous", "tes": "vos"}.get(word, "votre"))

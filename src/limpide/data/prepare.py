@@ -1,7 +1,7 @@
 """`data.prepare`: from the user's files to checked, divided examples and a report of what was done to them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,11 +20,14 @@ from limpide.data.examine import Examined, Rules, examine
 from limpide.data.examples import Example, save_examples
 from limpide.data.personal import Allow, Policy
 from limpide.data.reading import Reading
+from limpide.data.sensitive import holds_placeholder
 from limpide.data.splits import Split, SplitSettings
+from limpide.data.texts import where_they_differ
 
 if TYPE_CHECKING:
     from limpide.data.prepare_documents import PreparedDocuments
 
+MOST_SHOWN = 5  # answers put right that are told; report.json holds all
 MOST_LISTED = 50  # groups and faults written in the report; all are counted
 
 
@@ -142,11 +145,30 @@ def run(subject: Subject, settings: PrepareSettings, progress: Progress) -> Resu
     files.write_json(subject.out / "report.json", report)
     for reading in readings:
         progress.say(f"{reading.name}: {reading.rows} rows, read as {reading.columns.title}")
+    if taught is not None:
+        for line in put_right_said(taught.facts["put_right"]):
+            progress.say(line)
     progress.say(
         f"{len(examples)} examples: {len(parts.train)} to learn from, {len(parts.held_out)} held out, "
         f"{len(parts.unseen)} on unseen topics"
     )
-    return Result(facts=report, warnings=tuple(warnings))
+    return Result(facts=_in_short(report), warnings=tuple(warnings))
+
+
+def _in_short(report: dict[str, Any]) -> dict[str, Any]:
+    """A few of the answers put right; report.json holds them all."""
+    learnt = report.get("charter", {})
+    if "put_right" not in learnt:
+        return report
+    return report | {"charter": learnt | {"put_right": learnt["put_right"][:MOST_SHOWN]}}
+
+
+def put_right_said(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A few answers put right as the charter asks, before → after, where they differ."""
+    for row in rows[:MOST_SHOWN]:
+        yield f"put right, {row['row']}: {' → '.join(where_they_differ(row['before'], row['after']))}"
+    if len(rows) > MOST_SHOWN:
+        yield f"put right: {len(rows) - MOST_SHOWN} more, all in report.json"
 
 
 def _documents(settings: PrepareSettings, seed: int, progress: Progress) -> "PreparedDocuments | None":
@@ -256,7 +278,20 @@ def _warnings(
     ]
     if any(reading.splits for reading in readings) and {"held_out", "unseen_topics"} & settings.model_fields_set:
         warnings.append("The file's split column was followed; held_out and unseen_topics were not used.")
-    return [*warnings, *parts.warnings]
+    return [*warnings, *_placeholders(parts), *parts.warnings]
+
+
+def _placeholders(parts: Split) -> Iterator[str]:
+    """What was masked is taught, and tested with where it could not be kept in training."""
+    taught = sum(holds_placeholder(example.answer) for example in parts.train)
+    tested = sum(holds_placeholder(example.answer) for example in (*parts.held_out, *parts.unseen))
+    if taught:
+        yield (
+            f"Training answers that hold a placeholder, as [EMAIL]: {taught}. The model learns to answer with it: "
+            "write these answers anew, or leave these rows out."
+        )
+    if tested:
+        yield f"Held-out answers that hold a placeholder: {tested}. What is measured on them says nothing of them."
 
 
 operation = Operation(

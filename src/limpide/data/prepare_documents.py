@@ -48,7 +48,8 @@ class PreparedDocuments:
 
     def said(self) -> str:
         return (
-            f"{len(self.documents.passages)} passages of {len(self.documents.readings)} documents: "
+            f"{_counted(len(self.documents.passages), 'passage')} of "
+            f"{_counted(len(self.documents.readings), 'document')}: "
             f"{len(self.parts.train)} to learn from, {len(self.parts.held_out)} held out"
         )
 
@@ -110,3 +111,7 @@ def _masked(passage: Passage, masked: Collection[str]) -> Passage:
     """Its place too, which is made of the headings above it."""
     place = None if passage.place is None else mask(passage.place, masked)
     return passage.model_copy(update={"text": mask(passage.text, masked), "place": place})
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -3,6 +3,7 @@
 Nothing here raises: what is found is returned with its places, so that the faults of every check are told at once.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ SORTS = (
     Sort("personal_data", personal.find_personal, PERSONAL, personal.shortened),
     Sort("names", names.find_names, names.KINDS, names.shortened),
 )
+PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(kind.upper() for sort in SORTS for kind in sort.kinds)})\]")
 
 
 @dataclass
@@ -77,6 +79,11 @@ def mask(text: str, masked: Collection[str]) -> str:
         for piece in sorted(found, key=lambda one: -one.start):
             text = f"{text[: piece.start]}[{piece.kind.upper()}]{text[piece.end :]}"
     return text
+
+
+def holds_placeholder(text: str) -> bool:
+    """Does it hold what masking leaves: `[EMAIL]`, `[PRIVATE_KEY]`?"""
+    return PLACEHOLDER.search(text) is not None
 
 
 def _look_at(example: Example, masked: Collection[str], seen: Mapping[str, Seen]) -> Example:

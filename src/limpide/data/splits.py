@@ -14,6 +14,7 @@ from limpide.core.errors import DataError, Fault, nearest
 from limpide.data.duplicates import Duplicates, Links, find_duplicates
 from limpide.data.examples import SPLITS, Example, SplitName
 from limpide.data.reading import too_many
+from limpide.data.sensitive import holds_placeholder
 
 T = TypeVar("T", bound=Hashable)
 TINY = 1e-9
@@ -243,7 +244,8 @@ def _held_out(
     rows = sizes.total()
     quota = quotas(sizes, share, seed)
     target = sum(quota.values())
-    drawn = sorted(blocks, key=lambda block: _key(examples, block, seed))
+    # Rows whose answer was masked come last: a placeholder is no answer to test with.
+    drawn = sorted(blocks, key=lambda block: (_is_masked(examples, block), _key(examples, block, seed)))
     taken: Counter[str | None] = Counter()
     chosen: list[Sequence[int]] = []
 
@@ -274,6 +276,10 @@ def _held_out(
             f"rows of one group, and duplicates, stay together (largest block: {max(map(len, blocks))} rows)."
         )
     return chosen
+
+
+def _is_masked(examples: Sequence[Example], block: Sequence[int]) -> bool:
+    return any(holds_placeholder(examples[i].answer) for i in block)
 
 
 def _nothing_held_out(

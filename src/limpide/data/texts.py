@@ -43,6 +43,26 @@ def oddities(example: Example) -> Iterator[tuple[str, str]]:
         yield "empty", f"the answer is '{example.answer.strip()[:20]}'"
 
 
+def where_they_differ(before: str, after: str, around: int = 24) -> tuple[str, str]:
+    """Both texts without what they begin and end with alike, but for so many characters of it."""
+    start = _alike(before, after)
+    end = _alike(before[start:][::-1], after[start:][::-1])
+    first, last = start - around, around - end
+    return _cut(before, first, len(before) + last), _cut(after, first, len(after) + last)
+
+
+def _alike(first: str, second: str) -> int:
+    """Characters that both begin with."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
+def _cut(text: str, start: int, end: int) -> str:
+    kept = " ".join(text[max(0, start) : end].split())
+    return f"{'…' if start > 0 else ''}{kept}{'…' if end < len(text) else ''}"
+
+
 def places(example: Example) -> Iterator[tuple[str, str]]:
     """Each text of an example, with what a person calls it."""
     for message in example.messages:

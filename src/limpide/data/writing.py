@@ -33,7 +33,14 @@ _NUMBERED = """
     Annex Annexe Appendix Article Book Category Chapter Class Division Figure Grade Group Level Part Phase Schedule
     Section Stage Step Table Tier Title Type Volume War Zone
 """
-NUMERAL_I = re.compile(rf"\b(?:{'|'.join(_NUMBERED.split())}) I\b(?!')")  # 'Part I', not 'the part I like'
+_MARKED = "at button by from in into letter mark mode of on onto position setting switch symbol to with"
+MARK_I = re.compile(
+    rf"\b(?:{'|'.join(_NUMBERED.split())}) I\b(?!['’])"  # 'Part I', not 'the part I like'
+    r"|(?<!\w)(?P<sign>\*{1,3}|_{1,2}|`|\"|')I(?P=sign)(?!\w)|[“«‘(\[]\s?I\s?[”»’)\]](?!\w)"
+    rf"|\b(?i:{'|'.join(_MARKED.split())}) I\b(?=\s*(?:[,.;:!?…)]|$|(?:and|or)\b))"  # 'turn it to I and wait'
+    r"|\b[A-Z0-9]/I\b|\bI(?=/[A-Z0-9]\b|\s*=)",
+    re.MULTILINE,
+)  # where I is a numeral or a mark, and nobody
 NO_VERBS = frozenset({"chez", "assez", "riez", "merguez", "suez"})
 BEFORE_A_NOUN = frozenset({"le", "un", "du", "ce", "au", "quel", "mon", "son", "bon"})  # 'le ton', 'un bon ton'
 
@@ -79,14 +86,14 @@ def other_persons(text: str, language: str | None, person: Person) -> list[str]:
     """Words of the first person other than `person`; none in a language that is not known.
 
     Pronouns and possessives alone: a verb without one is not seen, 'on' is nobody, and words that are quoted count. A
-    numeral is nobody ('Part I').
+    numeral or a mark is nobody ('Part I', 'turn it to I, then wait').
     """
     known = {"I": SAYS_I, "we": SAYS_WE}
     unwanted: frozenset[str] = frozenset().union(
         *(words[language] for name, words in known.items() if name != person and language in words)
     )
     text = text.replace("’", "'")
-    found = _CUT_WORD.findall(text) if language == "fr" else _WORD.findall(NUMERAL_I.sub(" ", text))
+    found = _CUT_WORD.findall(text) if language == "fr" else _WORD.findall(MARK_I.sub(" ", text))
     return [word for word in found if word.casefold() in unwanted and word not in NO_PERSON]
 
 

@@ -6,6 +6,7 @@ One HTML file, without a script. What it shows is adaptation.json and losses.jso
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from limpide.data.texts import where_they_differ
 from limpide.document.curves import Line, lines
 from limpide.document.explained import Block, Part, Table
 from limpide.document.language import Language, language
@@ -23,7 +24,8 @@ NUMBERS = (
 def page(record: Record, losses: Sequence[Row], code: str) -> str:
     """The page in the language `code`. The same record gives the same bytes."""
     spoken = language(code)
-    made = [part for part in (came_to(record, spoken), course(record, losses, spoken), numbers(record, spoken)) if part]
+    parts = came_to(record, spoken), course(record, losses, spoken), put_right(record, spoken), numbers(record, spoken)
+    made = [part for part in parts if part]
     tone, banner = verdict(record, spoken)
     return environment().get_template("plain_page.html.jinja").render(
         l=spoken,
@@ -123,6 +125,17 @@ def _curve(rows: Sequence[Row], stage: Any, training: Record, spoken: Language) 
     )
     if made is not None:
         yield Block("lines", made)
+
+
+def put_right(record: Record, spoken: Language) -> Part | None:
+    """The first of the training answers that the charter put right, before and after."""
+    learnt = record.get("data", {}).get("charter", {})
+    if not learnt.get("put_right"):
+        return None
+    rows = tuple((row["row"], *where_they_differ(row["before"], row["after"])) for row in learnt["put_right"])
+    heads = tuple(spoken.say(f"adapted.put_right.{column}") for column in ("row", "before", "after"))
+    table = Table(spoken.say("adapted.put_right", learnt["mended"]), heads, rows)
+    return Part("put-right", spoken.say("adapted.section.put_right"), (Block("table", table),))
 
 
 def numbers(record: Record, spoken: Language) -> Part:

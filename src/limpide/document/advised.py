@@ -25,6 +25,9 @@ def _shown(value: Any, spoken: Language) -> str:
 
 def _rows(rows: Record, spoken: Language) -> Iterator[str]:
     yield spoken.say("advice.rows", **{name: rows[name] for name in ("answers", "texts", "preferences", "held_out")})
+    charter = rows.get("charter")
+    if charter and any(charter.values()):
+        yield spoken.say("advice.charter", charter["preferences"], answers=spoken.whole(charter["answers"]))
     if rows["taught"] is not None:
         yield spoken.say("advice.taught", **{k: spoken.percent(rows["taught"][k]) for k in ("value", "low", "high")})
     if rows["smallest"] is None:
@@ -45,6 +48,6 @@ def _cost(cost: Record, spoken: Language) -> Iterator[str]:
     yield spoken.say(
         "advice.flops",
         flops=spoken.significant(cost["flops"], 2),
-        share=spoken.significant(cost["share_of_third"], 2),
+        share=spoken.percent(cost["share_of_third"]),
         base=base or spoken.say("advice.flops.unknown"),
     )

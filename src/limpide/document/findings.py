@@ -58,13 +58,18 @@ def verdict(evidence: Evidence, language: Language) -> Finding:
         return Finding(sentence=language.say("verdict.ship.despite", passed=counts["pass"], total=total), tone="doubt")
     if evidence.verdict == "hold":
         if counts["fail"]:
-            return Finding(sentence=language.say("verdict.hold.sentence", counts["fail"], total=total), tone="bad")
+            return Finding(sentence=_of_all("verdict.hold", counts["fail"], total, language), tone="bad")
         key = "verdict.hold.parity" if evidence.parity.passed is False else "verdict.hold.other"
         return Finding(sentence=language.say(key), tone="bad")
     undecided = counts["insufficient evidence"]
     if undecided:
-        return Finding(sentence=language.say("verdict.undecided.sentence", undecided, total=total), tone="doubt")
+        return Finding(sentence=_of_all("verdict.undecided", undecided, total, language), tone="doubt")
     return Finding(sentence=language.say("verdict.undecided.other"), tone="doubt")
+
+
+def _of_all(key: str, count: int, total: int, language: Language) -> str:
+    """'2 of the 5 checks …', or 'The only check …'."""
+    return language.say(f"{key}.only") if total == 1 else language.say(f"{key}.sentence", count, total=total)
 
 
 def gates(evidence: Evidence, language: Language) -> str:

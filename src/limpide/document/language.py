@@ -90,6 +90,8 @@ class Language:
         if value == 0 or not math.isfinite(value):
             return self.number(value, 0)
         power = math.floor(math.log10(abs(value)))
+        if round(abs(value) / 10**power, digits - 1) >= 10:
+            power += 1  # 9.99 to two digits is 1.0 × 10
         if -4 <= power < 6:
             return self._trim(self.number(value, max(0, digits - 1 - power)))
         return f"{self._trim(self.number(value / 10**power, digits - 1))}{NO_BREAK}×{NO_BREAK}10{_raised(power)}"

@@ -13,7 +13,7 @@ from limpide.core import digests, files
 from limpide.core.errors import ModelError, nearest
 from limpide.core.progress import Progress, Quiet
 from limpide.models import embedded, hub, safety
-from limpide.models.cache import file_digest
+from limpide.models.cache import cache_folder, file_digest
 from limpide.models.families.registry import family_of
 from limpide.models.gguf_folder import SOURCE_FILE, folder_from_gguf
 from limpide.models.safetensors_header import Tensor, read_header
@@ -121,7 +121,7 @@ def _base(named: Any, adapter: Path, progress: Progress) -> Source:
     if isinstance(named, str) and named:
         candidates = [named, str(adapter / named)] if not os.path.isabs(named) else [named]
         alias = embedded.alias_of_folder(Path(named).name)
-        candidates += [alias] if alias else []
+        candidates += [alias] if alias else _downloaded(named)
     for candidate in candidates:  # never the hub: an adapter's file must not decide what is downloaded
         if candidate in embedded.EMBEDDED or os.path.exists(os.path.expanduser(candidate)):
             base = resolve(candidate, progress)
@@ -138,6 +138,27 @@ def _base(named: Any, adapter: Path, progress: Progress) -> Source:
         expected=FORMS,
         remedy=f"put the base's path or alias into 'base_model_name_or_path' of {adapter / 'adapter_config.json'}",
     )
+
+
+def public_name(folder: Path) -> str:
+    """What the model in `folder` is called elsewhere: its alias, owner/name on the hub, its GGUF file, else its folder.
+
+    Never the name of a folder of the cache, which means nothing on another machine.
+    """
+    record = files.read_json(folder / SOURCE_FILE) if (folder / SOURCE_FILE).is_file() else {}
+    alias = record.get("alias") or embedded.alias_of_folder(folder.name)
+    if isinstance(alias, str):
+        return alias
+    repository, gguf = record.get("hub", {}).get("repository"), record.get("gguf", {}).get("name")
+    return str(repository or gguf or folder.name)
+
+
+def _downloaded(name: str) -> list[str]:
+    """Folders of the cache that hold owner/name of the hub."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None:
+        return []
+    kept = sorted((cache_folder() / "models").glob(f"{digests.slug(name.replace('/', '--'))}-*"))
+    return [str(path) for path in kept if (path / SOURCE_FILE).is_file() and public_name(path) == name]
 
 
 def model_digest(folder: Path) -> str:

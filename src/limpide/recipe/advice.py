@@ -64,6 +64,7 @@ def rows_of(lessons: Lessons, data: Path) -> dict[str, Any]:
     """What there is to learn and to judge on. taught: share of held-out answers whose words a training answer has."""
     from limpide.audit.statistics import smallest_detectable_paired_share
     from limpide.data.canary import canary
+    from limpide.data.charter import NAME
     from limpide.data.examples import load_examples
 
     held_out, planted = load_examples(data / "held_out.jsonl"), canary(0).id  # the same of every seed
@@ -73,6 +74,10 @@ def rows_of(lessons: Lessons, data: Path) -> dict[str, Any]:
         "answers": len(learnt) + len(lessons.charter),
         "texts": len(lessons.texts),
         "preferences": len(lessons.preferences),
+        "charter": {
+            "answers": len(lessons.charter),
+            "preferences": sum((row.synthetic or "").startswith(NAME) for row in lessons.preferences),
+        },
         "topics": len(topics),
         "wordings": statistics.median(topics.values()) if topics else None,
         "held_out": len(held_out),

@@ -13,7 +13,7 @@ from typing import Any
 from limpide.core import yaml_file
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.core.yaml_file import Sort
-from limpide.models.embedded import EMBEDDED
+from limpide.models.embedded import EMBEDDED, alias_of_folder
 from limpide.models.safety import read_object
 from limpide.models.sources import card_metadata
 from limpide.recipe.foreign_axolotl import AXOLOTL
@@ -81,9 +81,12 @@ def read_foreign(place: Path, config: Path | None = None) -> Foreign:
 
 
 def _checkpoint(place: Path) -> Path:
-    """The folder itself, or the last of its checkpoint-N folders where it holds no weights of its own."""
+    """The folder itself; where it holds no weights of its own, its adapter/ or model/, or its last checkpoint-N."""
     if any((place / name).is_file() for name in ("adapter_config.json", "config.json")):
         return place
+    for own in (place / "adapter", place / "model"):  # what `limpide adapt` leaves
+        if any((own / name).is_file() for name in ("adapter_config.json", "config.json")):
+            return own
     steps = {int(m[1]): path for path in place.iterdir() if path.is_dir() and (m := CHECKPOINT.fullmatch(path.name))}
     return steps[max(steps)] if steps else place
 
@@ -125,16 +128,23 @@ def base_reference(named: object, folder: Path, revision: str | None = None) -> 
     """
     if not isinstance(named, str) or not named.strip():
         return None, None
-    place = next((p for p in (folder / named, Path(os.path.expanduser(named))) if os.path.isdir(p)), None)
+    place = next(
+        (p for p in (folder / named, Path(os.path.expanduser(named))) if os.path.isdir(p) or _is_gguf(p)), None
+    )
     if place is not None:
         return str(place), None
-    if named in EMBEDDED:
-        return named, None
+    alias = named if named in EMBEDDED else alias_of_folder(Path(named).name)
+    if alias is not None:
+        return alias, None
     if re.fullmatch(r"[\w.-]+/[\w.-]+", named) is None:
         return None, None
     whole = ROUNDED.sub("", named)
     note = f"Tuned on {named}, rounded to few bits; released on {whole}, its whole weights, on which it is measured."
     return f"hub:{whole}@{revision or 'main'}", note if whole != named else None
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf" and os.path.isfile(path)
 
 
 # --------------------------------------------------------------------------------------------------- the configuration

@@ -79,7 +79,7 @@ def recipe_of(
         "name": digests.slug(name).lstrip(".-")[:80] or "unnamed",
         "version": "1.0.0",
         "purpose": {"intended": f"Tuned with {found.tool}: say here what it is for."},
-        "base": relative(local, out) if base not in EMBEDDED and local.is_dir() else base,
+        "base": relative(local, out) if base not in EMBEDDED and local.exists() else base,
         **found.settings.get("seed", {}),
         "data": {"examples": [relative(path, out) for path in rows], **found.settings.get("data", {})},
         "audit": {"languages": ["en", "fr"]},

@@ -121,7 +121,7 @@ def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
     """Judged on the worst of the models measured: the merged result, and the file that is served."""
     assert gate.limit is not None
     above = gate.rule == "is above"
-    found = [m for m in results if _matches(gate.metric, m.name, m.group)]
+    found = [m for m in results if matches(gate.metric, m.name, m.group)]
     usable = [m for m in found if m.value is not None and m.low is not None and m.high is not None]
     if not found or len(usable) < len(found):
         return Judged(gate.text, "insufficient evidence", f"{'.'.join(gate.metric)} was not measured well enough.")
@@ -137,10 +137,10 @@ def _judge_level(gate: Gate, results: Sequence[Measure]) -> Judged:
 
 
 def _change(gate: Gate, changes: Sequence[Change]) -> Change | None:
-    return next((c for c in changes if _matches(gate.metric, c.name, c.group)), None)
+    return next((c for c in changes if matches(gate.metric, c.name, c.group)), None)
 
 
-def _matches(metric: tuple[str, ...], name: str, group: dict[str, str]) -> bool:
+def matches(metric: tuple[str, ...], name: str, group: dict[str, str]) -> bool:
     """bias.gender.gap is bias.gap in the slice gender; without slices, the whole, or the held-out split of domain."""
     if (metric[0], metric[-1]) != tuple(name.split(".", 1)):
         return False

@@ -140,16 +140,26 @@ def read_pack(path: Path) -> Pack:
         raise yaml_file.faulty(path, PACK, faults, "correct them: a pack holds only what a recipe can say") from error
 
 
-def adopted(recipe: Mapping[str, Any], pack: Pack, language: Language, before: Pack | None = None) -> dict[str, Any]:
+def adopted(
+    recipe: Mapping[str, Any],
+    pack: Pack,
+    language: Language,
+    before: Pack | None = None,
+    *,
+    stood: Sequence[str] = (),
+    chosen: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The recipe, as plain values, with what the pack adds. before: a pack it had, whose own rules are taken out first.
 
+    stood: gates from before any pack, which stay. chosen: what a person chose of `data`, which stays too.
     Lists grow: nothing that is measured, required or excluded already is lost. What was said of the purpose stays.
     """
-    left = dict(recipe) if before is None else withdrawn(recipe, before)
+    left = dict(recipe) if before is None else withdrawn(recipe, before, stood)
     purpose = dict(left.get("purpose") or {})
     purpose["users"] = purpose.get("users") or pack.users.within(language)
     purpose["excluded"] = _joined(purpose.get("excluded") or (), pack.excluded.within(language))
     added: dict[str, Any] = pack.sections.model_dump(mode="json", exclude_unset=True)
+    added["data"] |= {key: value for key, value in (chosen or {}).items() if key in added["data"]}
     gates = list(pack.gates)
     if (left.get("data") or {}).get(CHARTER) is not None:
         added["audit"]["suites"].append(CHARTER)
@@ -161,14 +171,17 @@ def adopted(recipe: Mapping[str, Any], pack: Pack, language: Language, before: P
     return {**given, "purpose": purpose}
 
 
-def withdrawn(recipe: Mapping[str, Any], pack: Pack) -> dict[str, Any]:
-    """The recipe, as plain values, without the gates, excluded uses and users that are word for word the pack's."""
+def withdrawn(recipe: Mapping[str, Any], pack: Pack, stood: Sequence[str] = ()) -> dict[str, Any]:
+    """The recipe, as plain values, without the gates, excluded uses and users that are word for word the pack's.
+
+    stood: gates from before the pack, which stay.
+    """
     purpose = dict(recipe.get("purpose") or {})
     own = {*pack.excluded.en, *pack.excluded.fr}
     purpose["excluded"] = [use for use in purpose.get("excluded") or () if use not in own]
     if purpose.get("users") in (pack.users.en, pack.users.fr):
         del purpose["users"]
-    gates = [gate for gate in recipe.get("gates") or () if gate not in pack.gates]
+    gates = [gate for gate in recipe.get("gates") or () if gate not in pack.gates or gate in stood]
     return {**recipe, "purpose": purpose, "gates": gates}
 
 

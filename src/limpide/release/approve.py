@@ -6,6 +6,7 @@ What it proves: the holder of the key wrote this name. Who may hold a key is for
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,7 +119,7 @@ def _checked(name: str, statement: str) -> tuple[str, str]:
             expected=f"first and last name, at most {LONGEST_NAME} characters",
             remedy=f'limpide approve RELEASE --name "{PLACEHOLDER}" --key PRIVATE_KEY',
         )
-    if len(statement) > LONGEST_STATEMENT or not statement.replace("\n", "").replace("\t", "").isprintable():
+    if len(statement) > LONGEST_STATEMENT or not all(map(_plain, statement)):
         raise UsageError(
             "The statement of the approval is too long or holds control characters.",
             received=f"{len(statement)} characters",
@@ -126,6 +127,11 @@ def _checked(name: str, statement: str) -> tuple[str, str]:
             remedy="shorten it, and put the details in the release's documents",
         )
     return name, statement
+
+
+def _plain(letter: str) -> bool:
+    """Whether a text may hold it: printable, a line's end, or any space (`isprintable` refuses those of French)."""
+    return letter.isprintable() or letter in "\n\t" or unicodedata.category(letter) == "Zs"
 
 
 def _free_name(folder: Path, at: str, name: str) -> str:

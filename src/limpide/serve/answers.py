@@ -162,7 +162,7 @@ def model_row(offered: Offered, created: int) -> dict[str, Any]:
             "release": offered.release,
             "root": offered.root,
             "signed": offered.verified,
-            "gives": sorted(offered.engine.gives),
+            "gives": sorted(offered.gives),
         },
     }
 

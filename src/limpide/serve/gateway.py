@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from limpide.core.errors import LimpideError
 from limpide.serve import answers, openapi
-from limpide.serve.engines.protocol import Gives
+from limpide.serve.engines.protocol import Engine, Gives
 from limpide.serve.guard import LARGEST_BODY, METRICS, ONE_MODEL, Entrance, Guard, body_too_large
 from limpide.serve.lengths import Length, Prompt, bound_of, check_length
 from limpide.serve.marks import mark_headers
@@ -100,24 +100,28 @@ def create_app(service: Service, *, loopback: bool = True, hosts: Sequence[str] 
 
 @asynccontextmanager
 async def _lifespan(service: Service, _: FastAPI) -> AsyncIterator[None]:
-    watch = asyncio.create_task(_watch(service))
+    watches = [asyncio.create_task(watch(service)) for watch in (_watch_switch, _watch_seals)]
     yield
-    watch.cancel()
-    await asyncio.gather(watch, return_exceptions=True)
+    for watch in watches:
+        watch.cancel()
+    await asyncio.gather(*watches, return_exceptions=True)
     await service.settled(SETTLE_SECONDS)
     for engine in service.shelf.engines:
         await engine.close()
 
 
-async def _watch(service: Service) -> None:
-    """Obey the stop switch for what runs, and look at the served files now and then."""
-    looked = time.monotonic()
+async def _watch_switch(service: Service) -> None:
+    """Obey the stop switch for what runs."""
     while True:
         await asyncio.sleep(STOP_EVERY)
         service.order()
-        if time.monotonic() - looked >= SEAL_EVERY:
-            looked = time.monotonic()
-            await asyncio.to_thread(service.look_at_seals)
+
+
+async def _watch_seals(service: Service) -> None:
+    """Look at the served files now and then. Apart, since it waits while a release is being verified again."""
+    while True:
+        await asyncio.sleep(SEAL_EVERY)
+        await asyncio.to_thread(service.look_at_seals)
 
 
 class Routes:
@@ -152,6 +156,8 @@ class Routes:
         """Read every byte of a release again and hold it against its signature."""
         asked = parse(await _body(request), VerifyRequest)
         offered = self.shelf.find(asked.model)
+        hold = await self.service.reserve(request.state.caller, offered, 0)  # it may take minutes of the disk's time
+        self.service.doorkeeper.settle(hold, prompt_tokens=0, answer_tokens=0)
         if offered.seal is not None:
             try:
                 async with self._verifying:
@@ -192,10 +198,20 @@ class Routes:
     async def embed(self, request: Request) -> Response:
         asked = parse(await _body(request), EmbeddingRequest)
         offered = self._offered(asked.model, "embedding")
+        if offered.adapter is not None:
+            base = next(one.id for one in self.shelf if one.engine is offered.engine and one.adapter is None)
+            message = f"'{offered.id}' is an adapter, and gives no vectors of its own. Ask its base, '{base}'."
+            raise ApiError(400, message, code="unsupported", param="model")
         texts = asked.texts
         most = sum(len(text) if isinstance(text, list) else bound_of(text) or 0 for text in texts)
-        prompt = Prompt(encode({"input": texts}).decode(), most, partial(_known, most), "input")
-        exchange = await self._accept(request, offered, EMBEDDING_ROUTE, {}, prompt, Length(most, None))
+        prompt = Prompt(encode({"input": texts}).decode(), most, partial(_count, offered.engine, texts), "input")
+        try:
+            exchange = await self._accept(request, offered, EMBEDDING_ROUTE, {}, prompt, Length(most, None))
+        except ApiError as error:
+            if error.status != 429:
+                raise
+            exact = await prompt.count()  # near the end of a quota the bound may be what does not fit
+            exchange = await self._accept(request, offered, EMBEDDING_ROUTE, {}, prompt, Length(exact, exact))
         async with exchange.ending():
             made = await self.service.running.run(request.receive, offered.engine.embed(texts))
             exchange.see({"usage": {"prompt_tokens": made.tokens, "completion_tokens": 0}})
@@ -224,7 +240,7 @@ class Routes:
             exchange = await self._accept(request, offered, route, body, prompt, length)
         if asked.streams:
             return EventStream(exchange, offered.engine.events(route, body), prompt.count, asked.wants_usage)
-        async with exchange.ending(prompt.count):
+        async with exchange.ending(prompt.count, whole=True):
             raw = await self.service.running.run(request.receive, offered.engine.answer(route, body))
             exchange.see(raw)
             exchange.answered()
@@ -268,6 +284,11 @@ async def _body(request: Request) -> bytes:
         message = f"The body did not arrive within {BODY_SECONDS:g} seconds."
         raise ApiError(408, message, code="body_too_slow") from None
     return b"".join(pieces)
+
+
+async def _count(engine: Engine, texts: Sequence[str | list[int]]) -> int:
+    """Tokens of all texts together."""
+    return sum([await engine.count_text(text) if isinstance(text, str) else len(text) for text in texts])
 
 
 async def _known(number: int) -> int:

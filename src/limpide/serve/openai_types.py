@@ -50,6 +50,8 @@ MOST_ALTERNATIVES = 20  # tokens listed beside each one of a chat answer
 MOST_COMPLETION_ALTERNATIVES = 5  # OpenAI's own limit for /v1/completions
 MOST_TEXTS = 2048  # of one request for embeddings, OpenAI's own limit
 LARGEST_JSON_SCHEMA = 2**16  # characters: llama.cpp makes a grammar of it
+# Members of one object or list in it: making the grammar takes more than the square of them, and nothing ends that.
+MOST_MEMBERS = 500
 
 
 class ApiError(Exception):
@@ -117,13 +119,26 @@ class StreamOptions(BaseModel):
 
 
 class JsonSchema(BaseModel):
-    """An answer's form. strict makes no difference: the answer always keeps to the schema."""
+    """An answer's form. strict makes no difference: the answer keeps to as much of the schema as the engine makes a
+    grammar of (types, properties, enum, const, lengths, numbers of items; llama.cpp knows no `uniqueItems`, `not`,
+    `if`, `multipleOf` or `patternProperties`). A pattern that llama.cpp would drop is refused: `engines.patterns`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str = Field(pattern=r"^[\w-]{1,64}$")
     description: str | None = None
     form: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None
+
+
+def _widest(form: dict[str, Any]) -> int:
+    """Members of the largest object or list in a schema."""
+    widest, waiting = 0, list[Any]([form])
+    while waiting:
+        one = waiting.pop()
+        widest = max(widest, len(one))
+        inner = one.values() if isinstance(one, dict) else one
+        waiting += [value for value in inner if isinstance(value, dict | list)]
+    return widest
 
 
 class ResponseFormat(BaseModel):
@@ -137,6 +152,8 @@ class ResponseFormat(BaseModel):
             raise ValueError("json_schema goes with the type 'json_schema', and only with it")
         if self.json_schema is not None and len(json.dumps(self.json_schema.form)) > LARGEST_JSON_SCHEMA:
             raise ValueError(f"the schema is longer than {LARGEST_JSON_SCHEMA} characters")
+        if self.json_schema is not None and _widest(self.json_schema.form) > MOST_MEMBERS:
+            raise ValueError(f"an object or a list in the schema has more than {MOST_MEMBERS} members")
         return self
 
 

@@ -15,7 +15,7 @@ from limpide.models.llamacpp import LlamaEngine
 from limpide.models.sources import Source, resolve
 from limpide.release.listing import SIGNATURE
 from limpide.release.verify import verify_folder
-from limpide.serve.seal import Seal, stamps
+from limpide.serve.seal import ABSENT, Seal, stamps
 from limpide.serve.settings import EngineKind, ServeSettings
 
 PREFERRED = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_1", "q4_0", "bf16", "f16", "f32")
@@ -80,7 +80,7 @@ def choose(
         digest = listed
     progress.say(f"signature verified: {verified.name}, key {verified.fingerprint}")
     signed = [named / name for name in (*verified.files, SIGNATURE)]
-    seal = Seal(_same_release(named, public_key, verified.root), {path: before.get(path, (0, 0, 0)) for path in signed})
+    seal = Seal(_same_release(named, public_key, verified.root), {path: before.get(path, ABSENT) for path in signed})
     return Chosen(verified.name, model, _engine(model, engine), verified.root, digest, seal)
 
 

@@ -52,6 +52,8 @@ class Running:
         """
         if self._halt is None:
             self._halt = asyncio.get_running_loop().create_future()
+            if self.order is not None:  # it came while this request was being read, and nothing ran yet
+                self._halt.set_result(None)
         task, left = asyncio.create_task(work), asyncio.create_task(_left(receive))
         ends: tuple[asyncio.Future[Any], ...] = (task, left, self._halt)
         try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from limpide.core.errors import LimpideError
 
-Stamp = tuple[int, int, int]  # bytes, nanoseconds of the last change, inode
+Stamp = tuple[int, int, int, int]  # bytes, nanoseconds of the last change (of the bytes; of anything), inode
+ABSENT: Stamp = (0, 0, 0, 0)
 
 
 def stamps(paths: Iterable[Path]) -> dict[Path, Stamp]:
@@ -19,7 +20,7 @@ def stamps(paths: Iterable[Path]) -> dict[Path, Stamp]:
             seen = os.stat(path)
         except OSError:
             continue
-        found[path] = (seen.st_size, seen.st_mtime_ns, seen.st_ino)
+        found[path] = (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
     return found
 
 
@@ -51,4 +52,4 @@ class Seal:
             except LimpideError as error:
                 self.broken = error.faults[0].file if error.faults else error.what
                 raise
-            self.seen, self.broken = {path: fresh.get(path, (0, 0, 0)) for path in self.seen}, None
+            self.seen, self.broken = {path: fresh.get(path, ABSENT) for path in self.seen}, None

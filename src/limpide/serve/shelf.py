@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from limpide.core.errors import UsageError, nearest
-from limpide.serve.engines.protocol import Engine
+from limpide.serve.engines.protocol import Engine, Gives
 from limpide.serve.openai_types import ApiError
 from limpide.serve.seal import Seal
 
@@ -24,6 +24,11 @@ class Offered:
     fingerprint: str
     verified: bool
     seal: Seal | None = None
+
+    @property
+    def gives(self) -> frozenset[Gives]:
+        """Vectors are those of the base alone."""
+        return self.engine.gives if self.adapter is None else self.engine.gives - {"embedding"}
 
     @cached_property
     def control(self) -> re.Pattern[str] | None:

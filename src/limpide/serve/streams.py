@@ -81,7 +81,10 @@ class EventStream(Response):
 
     async def _send_error(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         if self.begun:
-            await send({"type": "http.response.body", "body": sse_line(error.record())})
+            try:
+                await _in_time(send, {"type": "http.response.body", "body": sse_line(error.record())})
+            except ClientStalled:
+                abort(scope)
         else:
             await error_reply(error)(scope, receive, send)
 

@@ -30,8 +30,12 @@ def address(project: Project, path: Path) -> str:
 def serve(project: Project, path: str, *, download: bool = False) -> Response:
     """The file, when it is one under releases/ and no link leads out of there; else 404."""
     root = (project.folder / "releases").resolve()
-    place = (project.folder / path).resolve()
-    if not place.is_relative_to(root) or not place.is_file():
+    try:
+        place = (project.folder / path).resolve()
+        found = place.is_relative_to(root) and place.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        found = False
+    if not found:
         return Response("not found\n", status_code=404, media_type="text/plain")
     kind = SHOWN.get(place.suffix.lower())
     shown = kind is not None and not download

@@ -10,11 +10,10 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -188,8 +187,8 @@ class Door:
             # A page that another site links to may be opened; nothing of ours may be embedded there.
             embedded = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-dest") != "document"
             return "this request did not come from a page of the studio" if changing or embedded else None
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or parts.netloc.lower() != host.strip().lower():
+        scheme, _, place = origin.lower().partition("://")
+        if scheme not in ("http", "https") or place != host.strip().lower():
             return "this request came from another site"
         return None
 
@@ -219,11 +218,8 @@ def counted(receive: Receive, send: Send, may_pass: Callable[[int], bool]) -> Re
 
 
 def cookie(headers: Headers, name: str) -> str | None:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return None
-    return found.value if found is not None else None
+    # As browsers read them: the standard library's reader gives up at what other programs of this machine set.
+    return cookie_parser(headers.get("cookie", "")).get(name)
 
 
 def session_of(scope: Scope) -> Session:

@@ -1,5 +1,6 @@
 """The way in: a one-time token on this machine, a name and a password elsewhere. Plain pages, without scripts."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from limpide.studio.door import LARGEST_FORM, THEME_COOKIE, cookie, session_of
 from limpide.studio.session import SESSION_SECONDS, LocalSessions, Sessions, person
 from limpide.studio.words import language
 
+FORM_SECONDS = 30.0  # a form must have come within this time: a stranger holds no connection for ever
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
 
 
@@ -88,7 +90,8 @@ class Entrance:
             address = request.client.host if request.client else ""
             account = await self.reception.check(form.get("name", ""), form.get("password", ""), address)
         except AccessRefused as refused:
-            self._note("studio.refuse", why=refused.code, address=address)
+            if refused.retry_after is None:  # those who were told to wait must not fill the disk
+                self._note("studio.refuse", why=refused.code, address=address)
             say = language(self.language(request)).say
             wait = refused.retry_after
             fault = say("frame.entry.wrong") if wait is None else say("frame.entry.wait", wait)
@@ -131,10 +134,14 @@ class Entrance:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small form."""
+    """The fields of a small form; none of one that is too large, or comes too slowly."""
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST_FORM:
-            return {}
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > LARGEST_FORM:
+                    return {}
+    except TimeoutError:
+        return {}
     return dict(parse_qsl(body.decode("utf-8", "replace")))

@@ -113,8 +113,16 @@ def _brand(visit: Visit) -> None:
     project.props["title"] = str(visit.project.folder)
 
 
+def marked(visit: Visit) -> tuple[str, str]:
+    """(path, key of its chip): the run that goes on, else the next thing to do."""
+    job = visit.jobs.last("run")
+    if job is not None and visit.jobs.state(job) == "running":
+        return "/run", "frame.job.chip.running"
+    return visit.project.next_path(), "frame.following"
+
+
 def _way(page: Page, visit: Visit, ways: tuple[Page, ...]) -> None:
-    following = visit.project.next_path()
+    following, chip = marked(visit)
     with ui.element("ol"):
         for step in ways:
             with ui.element("li"):
@@ -125,7 +133,7 @@ def _way(page: Page, visit: Visit, ways: tuple[Page, ...]) -> None:
                     ui.icon(step.icon)
                     parts.word("span", visit.say(f"frame.nav.{step.name}"))
                     if step.path == following != page.path:
-                        parts.word("span", visit.say("frame.following")).classes("following")
+                        parts.word("span", visit.say(chip)).classes("following")
 
 
 def _language_switch(visit: Visit, request: Request) -> None:

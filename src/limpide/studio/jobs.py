@@ -28,9 +28,11 @@ from limpide.core.errors import MissingError, UsageError
 
 State = Literal["running", "done", "failed", "stopped", "killed"]
 INTERRUPTED = 130  # the code of a command that was stopped
-COMMAND = (sys.executable, "-m", "limpide.cli.main")
+# -P: the folder of the project is not searched for modules; a `json.py` in it is data, and never runs.
+COMMAND = (sys.executable, "-P", "-m", "limpide.cli.main")
 GRACE_SECONDS = 20.0  # from the order to stop to the kill: a step may have to finish its file
 STARTING_SECONDS = 15.0  # a job without a process is taken for one that is starting, this long
+NOT_KEPT = ("request",)  # a line for each request of a service: for who collects logs, and without end
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{6}")
 KIND = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -82,7 +84,7 @@ class Jobs:
         record = {name: value for name, value in asdict(job).items() if name not in ("id", "folder")}
         files.write_json(folder / "job.json", {**record, "home": str(self.home), "command": [*COMMAND, *argv]})
         child = subprocess.Popen(
-            [sys.executable, "-m", "limpide.studio.job_process", str(folder)],
+            [sys.executable, "-P", "-m", "limpide.studio.job_process", str(folder)],
             cwd=self.home,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
@@ -139,18 +141,21 @@ class Jobs:
         return float(ended["ended"]) if isinstance(ended, dict) else None
 
     def events(self, job: Job, since: int = 0) -> list[dict[str, Any]]:
-        """Events from number `since` on: core/progress.py's `Events`; a line that is none is {"event": "text"}."""
+        """Events from number `since` on: core/progress.py's `Events`; a line that is none is {"event": "text"}. The
+        requests of a service are left out."""
         with self._lock:
             tail = self._tails.setdefault(job.id, _Tail())
             try:
                 with (job.folder / "stderr").open("rb") as stream:
                     stream.seek(tail.read)
-                    fresh = stream.read()
+                    for line in stream:
+                        if not line.endswith(b"\n"):
+                            break
+                        tail.read += len(line)
+                        if (event := _event(line)) and event["event"] not in NOT_KEPT:
+                            tail.events.append(event)
             except FileNotFoundError:
                 return []
-            whole = fresh[: fresh.rfind(b"\n") + 1]
-            tail.read += len(whole)
-            tail.events += [event for line in whole.split(b"\n") if (event := _event(line))]
             return tail.events[since:]
 
     def result(self, job: Job) -> Any:

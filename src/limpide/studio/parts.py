@@ -14,7 +14,7 @@ from typing import Any, Literal
 from nicegui import helpers, ui
 from nicegui.element import Element
 
-from limpide.core.errors import LimpideError
+from limpide.core.errors import LimpideError, UsageError
 from limpide.document.language import NO_BREAK, Language
 from limpide.studio.boxes import Kind as Kind
 from limpide.studio.boxes import card as card
@@ -47,6 +47,7 @@ STATE_KINDS: Mapping[str, Kind] = {
     "killed": "bad",
 }
 LOOK_EVERY = 1.0  # seconds between two looks at a running job
+NEEDED = {"serve": "serve", "ask": "ask", "explain": "ask", "verify": "look", "log-verify": "look"}  # by kind of job
 SHOWN_LINES = 12
 Handler = Callable[[], Awaitable[Any] | Any]
 Cell = str | Callable[[], Any]  # text, or what draws it
@@ -210,7 +211,7 @@ def code(words: str, *, copied: bool = True) -> Element:
 
 def tell(kind: Kind, words: str) -> None:
     """A message that goes away by itself, for what needs no answer."""
-    ui.notify(words, type=NOTIFIED[kind], position="bottom")
+    ui.notify(words, type=NOTIFIED[kind], position="bottom", textColor="dark")  # look.css: the paper's colour
 
 
 # ---- files and jobs -------------------------------------------------------------------------------------------------
@@ -255,6 +256,11 @@ def about(words: Language, seconds: float) -> str:
     """A time that nobody knows exactly: whole seconds below a minute, whole minutes above."""
     whole = max(1, round(seconds))
     return f"{whole}{NO_BREAK}s" if whole < 60 else words.duration(60 * math.ceil(seconds / 60))
+
+
+def needed_for(job: Job) -> str:
+    """What a person must be allowed to do to stop a job or to start it again: what it took to start it."""
+    return NEEDED.get(job.kind, "change")
 
 
 class _JobPanel:
@@ -330,10 +336,8 @@ class _JobPanel:
         self.lines.clear()
         with self.lines:
             for warns, words in self.live.lines[-SHOWN_LINES:]:
-                if warns:
-                    notice("warning", words)
-                else:
-                    text(words).classes("muted small")
+                shown = notice("warning", words) if warns else text(words).classes("muted small")
+                shown.props("lang=en")  # as commands say it
 
     def _draw_foot(self) -> None:
         self.foot.clear()
@@ -344,19 +348,26 @@ class _JobPanel:
                 error_notice(visit, error)
             elif self.state in ("killed", "stopped"):
                 text(visit.say(f"frame.job.why.{self.state}")).classes("muted")
-            with row():
-                if self.state == "running":
-                    button(visit.say("frame.job.stop"), self._stop, icon="stop")
-                elif self.state != "done":
-                    button(visit.say("frame.job.again"), self._again, kind="primary", icon="play_arrow")
+            if visit.may(needed_for(self.job)):
+                with row():
+                    if self.state == "running":
+                        button(visit.say("frame.job.stop"), self._stop, icon="stop")
+                    elif self.state != "done":
+                        button(visit.say("frame.job.again"), self._again, kind="primary", icon="play_arrow")
             with more(visit.say("frame.job.command")):
                 code(command_of(self.job))
 
+    def _require(self) -> None:
+        if not self.visit.may(needed_for(self.job)):
+            raise UsageError(self.visit.say("frame.job.not_yours"))
+
     def _stop(self) -> None:
+        self._require()
         self.visit.log("studio.job.stop", job=self.job.id)
         self.visit.jobs.stop(self.job, who=self.visit.name)
 
     def _again(self) -> None:
+        self._require()
         self.visit.log("studio.job.again", job=self.job.id)
         self.job = self.visit.jobs.again(self.job, who=self.visit.name)
         self.live, self.state = Live(), ""

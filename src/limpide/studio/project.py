@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from limpide.core import files
 from limpide.core.errors import UsageError
 from limpide.core.visible import HIDDEN
+from limpide.release.listing import ATTESTATIONS, SIGNATURE
 
+LOCK = "recipe.lock.json"  # in a release
 LONGEST_NAME = 120  # characters of a file name, so that its bytes and the temporary name beside it fit any file system
 # Names that Windows gives to devices: a project may be copied there.
 DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
@@ -28,6 +30,7 @@ class Draft(BaseModel):
     files: tuple[str, ...] = ()  # names under data/
     data: dict[str, Any] = {}  # of the recipe's section `data`, beside the files: how they are read, what is masked
     sector: str = ""  # one of the sector packs
+    gates: tuple[str, ...] = ()  # of the recipe before a sector was chosen
     language: str = ""  # of the data
     name: str = ""  # of what will be released
 
@@ -73,7 +76,7 @@ class Project:
         made = self.folder / "releases"
         if not made.is_dir():
             return []
-        found = [p for p in made.iterdir() if not p.name.startswith(".") and (p / "recipe.lock.json").is_file()]
+        found = [p for p in made.iterdir() if not p.name.startswith(".") and (p / LOCK).is_file()]
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
     def uploads(self) -> list[Path]:
@@ -101,14 +104,30 @@ class Project:
 
     def next_path(self) -> str:
         """The page of the next thing to do."""
-        if self.releases():
-            return "/release"
+        if made := self.releases():
+            return "/service" if settled(made[0]) else "/release"
         if self.recipe.is_file():
             return "/run"
         draft = self.draft()
         if not draft.base:
             return "/model"
         return "/recipe" if self.uploads() else "/data"
+
+
+def settled(release: Path) -> bool:
+    """Whether a release is signed, and approved where its recipe asks for that. Verified on its own page."""
+    if not (release / SIGNATURE).is_file():
+        return False
+    return not approval_required(release) or any((release / ATTESTATIONS).glob("approval-*.json"))
+
+
+def approval_required(folder: Path) -> bool:
+    """Whether the recipe of a release asks for a named person."""
+    try:
+        lock = files.read_json(folder / LOCK)
+    except (OSError, ValueError):
+        return False
+    return isinstance(lock, dict) and lock.get("approval") == "required"
 
 
 def clean_name(name: str) -> str:

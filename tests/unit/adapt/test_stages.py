@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limpide.adapt import stages
+from limpide.adapt import preference, stages
 from limpide.core import files
 from limpide.core.operation import Subject
 from limpide.core.progress import Quiet
@@ -90,6 +90,13 @@ def test_each_stage_learns_what_it_is_for(whole: Callable[..., Subject]) -> None
     assert set(made.examples) == {row.id for row in examples(12)}, "preferences are not taught as answers"
 
 
+def test_the_speed_is_that_of_the_main_stage(whole: Callable[..., Subject]) -> None:
+    facts = adapt(whole(), **FEW).facts
+    answers = facts["stages"]["answers"]
+    assert facts["tokens_per_second"] == pytest.approx(answers["tokens_seen"] / answers["seconds"], abs=0.1)
+    assert facts["seconds"] == pytest.approx(sum(stage["seconds"] for stage in facts["stages"].values()))
+
+
 def test_every_stage_keeps_the_best_of_what_was_kept_aside(whole: Callable[..., Subject]) -> None:
     given = whole()
     facts = adapt(given, **FEW).facts
@@ -168,6 +175,20 @@ def test_a_person_who_stops_a_run_is_told_where_its_best_is(whole: Callable[...,
     open_model(given.the_model(), adapter=place)
     adapt(given, **FEW)
     assert not place.exists()
+
+
+def test_texts_of_pairs_are_read_once_for_all_runs(
+    subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run that was stopped had read is kept; the line above says pairs, learnt and kept aside."""
+    given, heard, read = subject(rows=preferred()), Heard(5), []
+    references = preference.references
+    monkeypatch.setattr(preference, "references", lambda *a: read.append(1) or references(*a))
+    with pytest.raises(KeyboardInterrupt):
+        adapt(given, heard, **FEW)
+    adapt(given, **FEW)
+    assert read == [1]
+    assert any("pairs to learn and" in said and "kept aside" in said for said in heard.said)
 
 
 def test_documents_alone_are_learnt(subject: Callable[..., Subject]) -> None:

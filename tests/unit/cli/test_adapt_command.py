@@ -3,6 +3,9 @@
 import contextlib
 import io
 import json
+import re
+import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from limpide.data.examples import Example, Message, save_examples
 from limpide.data.prepare import PrepareSettings
 from limpide.document.adapted_page import page
 from limpide.models.prompt import source_of
+from limpide.models.sources import resolve
 from limpide.recipe.load import load_recipe
 from limpide.recipe.run import Workspace, only_one
 from shared_adapters import logits, random_adapter
@@ -109,6 +113,9 @@ def test_a_training_alone(finished: Finished) -> None:
     change = files.read_json(out / "adaptation.json")["changes"][0]
     assert change["n"] == 18
     assert change["low"] <= change["difference"] <= change["high"] < 0
+    assert (resolve(str(out / "adapter")).base or out).samefile(finished.base)
+    weights, beside = (out / "adapter" / name for name in ("adapter_model.safetensors", "adapter_config.json"))
+    assert weights.stat().st_mode == beside.stat().st_mode
     base = AutoModelForCausalLM.from_pretrained(finished.base)
     before = logits(base)
     assert not torch.equal(logits(PeftModel.from_pretrained(base, str(out / "adapter"))), before)
@@ -157,6 +164,59 @@ def test_the_page_in_both_languages(finished: Finished, language: str) -> None:
     assert "<b>&" not in page(unfinished, [], language)
 
 
+def test_the_page_shows_what_the_charter_put_right(finished: Finished) -> None:
+    record = files.read_json(finished.out / "adaptation.json")
+    row = {"row": "rows.jsonl:3", "rules": ["no_exclamation"], "before": "Stop it!", "after": "Stop it."}
+    record["data"]["charter"] = {"mended": 9, "put_right": [row]}
+    shown = page(record, [], "en")
+    assert "rows.jsonl:3" in shown
+    assert "Stop it!" in shown
+    assert "9 training answers" in shown
+
+
+def test_with_a_charter_it_is_said_how_far_answers_keep_to_it(
+    adapt: Command, rows: Path, tiny_path: Base, tmp_path: Path
+) -> None:
+    """Before and after on a few held-out questions, and the command that measures more of it."""
+    charter, out = tmp_path / "ours.yaml", tmp_path / "adapted"
+    charter.write_text("style: {no_exclamation: true, max_words: 40}\n")
+    options = ("--held-out", 0.4, "--charter", charter, "--no-charter-pairs", *QUICK)
+    said = adapt(tiny_path("llama"), rows, "--out", out, *options)
+    assert said.code == 0, said.err
+    changed = next(c for c in files.read_json(out / "adaptation.json")["changes"] if c["name"] == "adapted.charter")
+    assert changed["n"] == held_out.ASKED
+    assert "answers to held-out questions that break no rule of the charter went from" in said.out
+    assert f"On more questions, rule by rule:\n  limpide run {out / 'recipe.yaml'}" in said.out
+    assert "charter" in load_recipe(out / "recipe.yaml").audit.suites
+
+
+def test_what_was_learnt_is_counted_stage_by_stage() -> None:
+    stages = {"texts": {"rows": 3}, "answers": {"rows": 48}, "preferences": {"rows": 140}}
+    assert command.learnt({"rows": 48, "stages": stages}) == "48 rows, 3 passages, 140 pairs"
+    assert command.learnt({"rows": 30}) == "30 rows"  # a classifier has no stages
+
+
+def test_the_audit_of_a_charter_can_be_typed(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a whole model; an adapter is refused there, and measured by its recipe."""
+    folder = tmp_path / "adapted"
+    shutil.copytree(finished.out / "data", folder / "data")
+    (folder / "data" / "charter.yaml").write_text("style: {no_exclamation: true}\n")
+    shutil.copytree(finished.base, folder / "model")
+    typed = command.audit_of_charter(folder / "model", folder, "recipe.yaml")
+    said = calling(capsys, *typed[1:])("--examples", 2, "--max-new-tokens", 4)
+    assert said.code == 0, said.err
+    assert "charter.respected" in said.out
+
+
+def test_a_large_model_is_not_waited_for(finished: Finished, tiny_path: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    from limpide.models.model import open_model
+
+    monkeypatch.setattr(held_out, "MOST_WEIGHTS", 10)
+    assert held_out.kept_to_charter(open_model(tiny_path("llama")), finished.out / "data", Quiet()) == {}
+
+
 def test_documents_are_learnt_as_texts(adapt: Command, tiny_path: Base, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     folder.mkdir()
@@ -169,6 +229,9 @@ def test_documents_are_learnt_as_texts(adapt: Command, tiny_path: Base, tmp_path
     said = adapt(tiny_path("llama"), folder, "--out", out, *QUICK, "--texts.epochs", 1)
     assert said.code == 0, said.err
     assert "held-out texts" in said.out
+    assert re.search(r"^learnt +\d+ passages$", said.out, re.MULTILINE), said.out
+    assert "tokens/s, learning passages" in said.out
+    assert "12 passages of 12 documents" in said.err
     assert load_recipe(out / "recipe.yaml").data.documents
 
 
@@ -184,7 +247,9 @@ def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
     assert "the same command goes on" in said.err
     assert not broken.exists()
     left = next(tmp_path.glob(".broken.*"))
-    assert list(left.rglob("adapter_model.safetensors")), "the best so far is an ordinary adapter"
+    stopped = next(left.rglob("adapter_model.safetensors")).parent  # an ordinary adapter
+    assert files.read_json(stopped / "unfinished.json")["stage"] == "answers"
+    assert (resolve(str(stopped)).base or stopped).samefile(order[0])
     assert adapt(*order, "--out", broken).code == 0
     weights = [(folder / "adapter" / "adapter_model.safetensors").read_bytes() for folder in (whole, broken)]
     assert weights[0] == weights[1], "a stopped and resumed training ends as an unbroken one"
@@ -310,7 +375,7 @@ def test_faulty_rows_leave_nothing_as_good(adapt: Command, tiny_path: Base, tmp_
     assert said.code == 2
     assert "bad.jsonl:1" in said.err
     assert "bad.jsonl:2" in said.err
-    assert not (tmp_path / "adapted").exists()
+    assert [found.name for found in tmp_path.iterdir()] == ["bad.jsonl"], "nor anything unfinished"
 
 
 def test_the_command_is_written_down_as_it_can_be_typed(
@@ -334,8 +399,6 @@ def test_the_command_is_written_down_as_it_can_be_typed(
     def kept(model: str, given: Any, data: Any, rest: Any) -> Any:
         found.update(model=model, given=given, data=dict(data), **rest)
         raise KeyboardInterrupt
-
-    import shlex
 
     from limpide.cli import adapting
 

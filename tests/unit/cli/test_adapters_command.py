@@ -78,6 +78,29 @@ def test_names_in_the_page_are_somebody_elses_text(
     assert "<b>x" not in (tmp_path / "compared" / "report.html").read_text(encoding="utf-8")
 
 
+def test_an_adapter_that_is_not_there_is_said(limpide: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    for said in (
+        limpide("merge", pair[0], tmp_path / "nothere", "--out", tmp_path / "both"),
+        limpide("compare", pair[0], tmp_path / "nothere"),
+    ):
+        assert said.code == 2
+        assert f"There is no adapter folder {tmp_path / 'nothere'}" in said.err
+        assert "check the path" in said.err
+
+
+def test_adapters_are_told_apart_by_their_paths(
+    limpide: Command, tmp_path: Path, tiny_path: Callable[[str], Path]
+) -> None:
+    """`adapt` calls each of them 'adapter'."""
+    made = [random_adapter(tiny_path("llama"), tmp_path / name / "adapter", k) for k, name in enumerate("ab")]
+    said = limpide("merge", *made, "--out", tmp_path / "both", "--json")
+    assert [one["name"] for one in json.loads(said.out)["adapters"]] == ["a/adapter", "b/adapter"]
+    said = limpide("compare", *made, "--json")
+    assert [one["name"] for one in json.loads(said.out)["adapters"]] == ["a/adapter", "b/adapter"]
+    said = limpide("compare", made[0], made[0], "--json")
+    assert [one["name"] for one in json.loads(said.out)["adapters"]] == ["adapter", "adapter"]
+
+
 # --------------------------------------------------------------------------------------------------------- publishing
 
 
@@ -122,6 +145,36 @@ def test_what_is_published_tells_no_place_of_this_machine(
         assert b"alice" not in path.read_bytes()
     assert "Tuned from press-base." in (tmp_path / "public" / "README.md").read_text()
     assert "in README.md" in said.out
+
+
+@pytest.mark.parametrize(
+    ("named", "wanted", "told"),
+    [
+        (
+            "/home/alice/.cache/limpide/models/smollm2-135m-instruct-b179c9523d0e",
+            "smollm2-135m-instruct",
+            "Limpide alone",
+        ),
+        ("smollm2-135m-instruct-b179c9523d0e", "smollm2-135m-instruct", "--base owner/name"),
+        ("/home/alice/models/press-base", "press-base", "nobody else can find the base by 'press-base'"),
+        ("house/base", "house/base", None),
+    ],
+)
+def test_the_base_is_published_as_others_can_find_it(
+    limpide: Command, shared: Path, tmp_path: Path, named: str, wanted: str, told: str | None
+) -> None:
+    files.write_json(shared / CONFIG, files.read_json(shared / CONFIG) | {"base_model_name_or_path": named})
+    said = limpide("publish", shared, tmp_path / "public")
+    assert said.code == 0, said.err
+    assert files.read_json(tmp_path / "public" / CONFIG)["base_model_name_or_path"] == wanted
+    assert told in said.out if told else "--base" not in said.out
+
+
+def test_an_interrupted_adapter_is_published_as_one(limpide: Command, shared: Path, tmp_path: Path) -> None:
+    files.write_json(shared / "unfinished.json", {"stage": "answers", "validation_loss": 2.5})
+    said = limpide("publish", shared, tmp_path / "public")
+    assert "stopped in the stage answers and never finished" in said.out
+    assert "stopped before its end" in (tmp_path / "public" / "README.md").read_text()
 
 
 def test_a_base_of_the_hub_keeps_its_name_in_the_card(limpide: Command, shared: Path, tmp_path: Path) -> None:

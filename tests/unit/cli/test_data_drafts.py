@@ -117,10 +117,26 @@ def test_examples_of_ones_own_are_not_overwritten(
     mine = '{"prompt": "Which?", "answer": "Left."}\n'
     out.write_text(mine)
     assert run(*given) == 2
-    assert "would be lost" in capsys.readouterr().err
+    assert "nothing is overwritten" in capsys.readouterr().err
     assert out.read_text() == mine
     out.unlink()
-    assert run(*given) == run(*given) == 0  # its own result may be written again
+    assert run(*given) == 0
+    reviewed = out.read_text() + mine  # somebody went on by hand
+    out.write_text(reviewed)
+    assert run(*given) == 2
+    assert "name another file with --out, or move this one away" in capsys.readouterr().err
+    assert out.read_text() == reviewed
+
+
+def test_a_page_is_not_written_again_by_itself(
+    drafts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("review", drafts) == 0
+    page = tmp_path / "drafts.review.html"
+    page.write_text("kept")
+    assert run("review", drafts) == 2
+    assert f"{page} is there already" in capsys.readouterr().err
+    assert page.read_text() == "kept"
 
 
 def test_what_cannot_be_drafted_is_said_before_the_model_is_opened(

@@ -46,6 +46,8 @@ def mended(answer: str, question: str = "?", language: str = "en") -> tuple[str,
         ("Well done!! Is it free?! Yes !", "Well done. Is it free? Yes."),
         ("I'm sure that I was there, and it is my job.", "We are sure that we were there, and it is our job."),
         ("Call me. Am I late?", "Call us. Are we late?"),
+        ("Can I help? I've checked, and I never lost it.", "Can we help? We have checked, and we never lost it."),
+        ("See Part I. I don't know what I was told.", "See Part I. We do not know what we were told."),
         ("You're right, they can't, we won't.", "You are right, they cannot, we will not."),
         ("Done 👍 Thank you 😊", "Done. Thank you."),
         ("Do this:\n- Stop it\n- Call us", "Do this: Stop it. Call us."),
@@ -80,6 +82,13 @@ def test_in_french(answer: str, text: str) -> None:
         ("Use a wheel if x != y.", "no_exclamation"),  # code
         ("Start with #!/bin/sh, then stop.", "no_exclamation"),
         ("It was a type I error.", "person"),  # 'type we'
+        ("It is the part I like.", "person"),  # a relative clause, or a part that is called I
+        ("The lever I released is on O and I will show.", "person"),
+        ('Press "I will call" on the screen.', "person"),  # what is written there
+        ("Open My Account.", "person"),
+        ("I am a doctor.", "person"),  # 'we are a doctor'
+        ("I called and was told.", "person"),  # 'we called and was told'
+        ("Turn it I times.", "person"),
         ("Bypass the guard.", "forbidden"),  # 'call us the guard': no drop-in
         ("word " * 31, "max_words"),  # what would be cut?
         ("Je ferme la porte et elle est dans le mur.", "person"),  # 'nous ferme'
@@ -87,6 +96,24 @@ def test_in_french(answer: str, text: str) -> None:
 )
 def test_what_is_not_certain_is_left(answer: str, rule: str) -> None:
     assert mended(answer) == (answer, (), [rule])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Turn the main switch to **I**, wait until it is green.",
+        "Turn the main switch to I, wait until it is green.",
+        "Set the lever to 'I' or to position I.",
+        "Press the I/O button, where I = on.",
+    ],
+)
+def test_a_mark_is_no_person(answer: str) -> None:
+    """Neither turned into 'we', nor told as a break."""
+    assert mended(answer) == (answer, (), [])
+
+
+def test_a_cut_pronoun_that_is_none_is_left() -> None:
+    assert mended("Tu vois comme il va-t'en dire ?", language="fr")[2] == ["address"]
 
 
 def test_a_disclaimer_is_put_at_the_end() -> None:

@@ -49,3 +49,21 @@ def test_a_charter_may_be_checked_and_not_learnt(tmp_path: Path, settings: Prepa
     assert (tmp_path / "out" / "charter.yaml").is_file()
     assert {example.answer[-1] for example in load_examples(tmp_path / "out" / "train.jsonl")} == {"!"}
     assert result.warnings == ()
+
+
+def test_what_was_put_right_is_told_row_by_row(tmp_path: Path, settings: PrepareSettings) -> None:
+    """All of it in report.json, a few in what the step tells."""
+    said: list[str] = []
+
+    class Hears(Quiet):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    (tmp_path / "out").mkdir()
+    result = operation.run(Subject(out=tmp_path / "out"), settings, Hears())
+    every = json.loads((tmp_path / "out" / "report.json").read_text())["charter"]["put_right"]
+    assert len(every) == 8
+    assert all(one["before"] == f"{one['after'][:-1]}!" and one["rules"] == ["no_exclamation"] for one in every)
+    assert result.facts["charter"]["put_right"] == every[:5]
+    assert f"put right, {every[0]['row']}: {every[0]['before']} → {every[0]['after']}" in said
+    assert "put right: 3 more, all in report.json" in said

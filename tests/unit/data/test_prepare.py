@@ -101,6 +101,8 @@ def test_everything_done_to_the_data_is_said(tmp_path: Path) -> None:
     said = "\n".join(result.warnings)
     assert "1 of 15 rows (7%) were left out as faulty" in said
     assert "Personal data masked: 1 × e-mail address." in said
+    assert "Training answers that hold a placeholder, as [EMAIL]: 1." in said
+    assert "Held-out answers that hold" not in said
     assert "Rows that repeat another word for word: 1. They were kept" in said
     assert "Questions with several different answers: 1." in said
     facts = result.facts
@@ -111,6 +113,13 @@ def test_everything_done_to_the_data_is_said(tmp_path: Path) -> None:
     written = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
     assert "dupont" not in written
     assert "[EMAIL]" in written
+
+
+def test_held_out_placeholders_are_counted(tmp_path: Path) -> None:
+    data = [r | {"answer": f"Write to agent{k}@exemple.fr, desk {k}."} for k, r in enumerate(rows(12))]
+    result = prepare(tmp_path / "out", write(tmp_path, data), personal_data="mask")
+    counted = f"Held-out answers that hold a placeholder: {result.facts['held_out']}."
+    assert any(warning.startswith(counted) for warning in result.warnings)
 
 
 def test_guessed_and_unused_columns_are_said(tmp_path: Path) -> None:

@@ -79,6 +79,19 @@ def test_drawn_unseen_topics_spread_over_languages() -> None:
         assert Counter(language for _, language in drawn) == {"en": 3, "fr": 1}
 
 
+def test_a_masked_answer_is_kept_for_training() -> None:
+    """Nothing is learnt of an answer by testing with a placeholder; where nothing else is left, it is held out."""
+    examples = [*topics(4), row(90), row(91)]
+    masked = [
+        e.model_copy(update={"messages": (e.messages[0], e.messages[1].model_copy(update={"content": "Ask [EMAIL]."}))})
+        for e in examples
+    ]
+    for seed in range(4):
+        mixed = [m if k % 2 else e for k, (e, m) in enumerate(zip(examples, masked, strict=True))]
+        assert all("[EMAIL]" not in e.answer for e in split(mixed, SplitSettings(), seed).held_out)
+    assert split(masked, SplitSettings(), 0).held_out
+
+
 def test_without_topics_the_share_of_rows_is_held_out() -> None:
     parts = split([row(i) for i in range(50)], SplitSettings(held_out=0.1), 0)
     assert (len(parts.train), len(parts.held_out)) == (45, 5)

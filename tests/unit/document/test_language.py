@@ -62,6 +62,10 @@ def test_significant(value: float, text: str) -> None:
     assert EN.significant(value) == text
 
 
+def test_a_number_that_rounds_up_to_ten_has_the_next_power() -> None:
+    assert EN.significant(9.999e-8) == "1\u00a0×\u00a010⁻⁷"
+
+
 def test_dates_sizes_and_durations() -> None:
     assert FR.date("2026-12-01") == "1er\u00a0décembre 2026"
     assert EN.date("2026-11-22T10:00:00+00:00") == "22\u00a0November 2026"

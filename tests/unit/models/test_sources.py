@@ -11,7 +11,7 @@ import pytest
 
 from limpide.core import digests
 from limpide.core.errors import ModelError, UntrustedInput
-from limpide.models import embedded, sources
+from limpide.models import cache, embedded, sources
 from limpide.models.sources import card_metadata, resolve
 from tiny import tiny_folder, tiny_gguf
 
@@ -222,6 +222,29 @@ def test_an_adapter_made_elsewhere_finds_an_embedded_base(tmp_path: Path, monkey
     adapter = write_adapter(tmp_path / "adapter", "/home/someone/models/smollm2-135m-instruct-b179c9523d0e")
     assert resolve(str(adapter)).base == tmp_path / "fetched" / "llama"
     assert asked == ["smollm2-135m-instruct"]
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        ({"alias": "smollm2-135m-instruct", "gguf": {"name": "x.gguf"}}, "smollm2-135m-instruct"),
+        ({"hub": {"repository": "house/base", "commit": "0" * 40}}, "house/base"),
+        ({"gguf": {"name": "press.gguf"}}, "press.gguf"),
+        (None, "model"),
+    ],
+)
+def test_a_model_is_called_as_others_know_it(folder: Path, record: dict[str, Any] | None, name: str) -> None:
+    if record is not None:
+        (folder / "limpide-source.json").write_text(json.dumps(record))
+    assert sources.public_name(folder) == name
+
+
+def test_an_adapter_finds_a_base_that_was_downloaded(folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    kept = cache.model_folder("house--base", "0" * 40)
+    assert kept.is_relative_to(own_cache)
+    shutil.copytree(folder, kept)
+    (kept / "limpide-source.json").write_text(json.dumps({"hub": {"repository": "house/base", "commit": "0" * 40}}))
+    assert resolve(str(write_adapter(tmp_path / "adapter", "house/base"))).base == kept
 
 
 @pytest.mark.parametrize("base", [None, "", "meta-llama/Llama-3.1-8B", "/nowhere/model"])

@@ -39,6 +39,26 @@ def folder(path: Path, train: list[Example], held_out: list[Example]) -> Path:
     return path
 
 
+def test_sentences_can_be_read() -> None:
+    """Of the charter's rows apart; compute as a share of a limit, and no '10 × 10⁻⁸'."""
+    rows_ = {"answers": 48, "texts": 1, "preferences": 30, "held_out": 9, "smallest": 0.5}
+    rows_ |= {
+        "taught": {"value": 1.0, "low": 0.758, "high": 1.0, "n": 12},
+        "charter": {"answers": 24, "preferences": 20},
+    }
+    cost = {"seconds": 9.0, "peak_bytes": 9e9, "machine_bytes": 1e10, "precision": "float32", "flops": 9.96e13}
+    cost |= {"base_flops": 1.6e21, "share_of_third": 1e-7}
+    record = {"rows": rows_, "cost": cost, "reasons": [], "verdict": "train"}
+    said = " ".join(" ".join(sentences(record, "en")).split())
+    assert "100% of the held-out answers also stand in the training rows, worded otherwise or not" in said
+    assert "(95% interval 75.8% to 100%)" in said
+    assert "24 answers and 20 preferences come from the charter" in said
+    assert (
+        "Compute: 1 × 10¹⁴ floating-point operations at most, <\u202f0.1% of the amount".replace("\u202f", " ") in said
+    )
+    assert "a third of the 1.6 × 10²¹ of the base’s own training" in said
+
+
 def asked(model: Path, data: Path, out: Path, **settings: Any) -> dict[str, Any]:
     out.mkdir()
     chosen = TrainSettings(**{**SETTINGS, **settings})

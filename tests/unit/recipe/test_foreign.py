@@ -215,6 +215,22 @@ def checkpoint(tmp_path: Path, tiny_path: Base) -> Path:
     return folder
 
 
+def test_the_folder_of_a_training_here_holds_its_adapter(checkpoint: Path, rows: Path, tmp_path: Path) -> None:
+    """`limpide adapt` leaves adapter/ beside the data and the report."""
+    whole = tmp_path / "adapted"
+    (whole / "data").mkdir(parents=True)
+    checkpoint.rename(whole / "adapter")
+    assert read_foreign(whole).adapter == whole / "adapter"
+
+
+def test_a_base_that_is_a_gguf_file_is_found_beside_the_adapter(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "base.gguf").write_bytes(b"GGUF")
+    found = base_reference("../base.gguf", tmp_path / "adapter")[0]
+    assert found is not None
+    assert Path(found).samefile(tmp_path / "base.gguf")
+
+
 def test_a_checkpoint_is_imported_and_not_trained_again(checkpoint: Path, rows: Path, tmp_path: Path) -> None:
     recipe, record, text = imported(checkpoint, tmp_path / "out", examples=(rows,))
     assert record["tool"] == "Unsloth"
@@ -276,6 +292,8 @@ def test_a_whole_model_with_its_card(tmp_path: Path, tiny_path: Base, rows: Path
         ("unsloth/Qwen2.5-7B-Instruct-unsloth-bnb-4bit", "hub:unsloth/Qwen2.5-7B-Instruct@main"),
         ("owner/Model", "hub:owner/Model@main"),
         ("smollm2-135m-instruct", "smollm2-135m-instruct"),
+        ("smollm2-135m-instruct-b179c9523d0e", "smollm2-135m-instruct"),  # our own folder in somebody's cache
+        ("/home/alice/.cache/limpide/models/smollm2-135m-instruct-b179c9523d0e", "smollm2-135m-instruct"),
         ("/nowhere/at/all", None),
         ("", None),
         (3, None),

@@ -68,6 +68,19 @@ def test_another_sector_takes_the_first_one_s_own_words_away() -> None:
     assert law["gates"] == ["domain.accuracy is above 80%", *load_pack("law").gates]
 
 
+def test_what_a_person_chose_of_personal_data_stays() -> None:
+    chosen = {"personal_data": "mask", "examples": "a.jsonl"}
+    after = adopted({"data": {"personal_data": "mask"}}, load_pack("health"), "en", chosen=chosen)
+    assert after["data"] == {"personal_data": "mask", "names": "mask"}
+
+
+def test_gates_from_before_the_pack_come_back() -> None:
+    health = load_pack("health")
+    mine = {"gates": [health.gates[0], "domain.accuracy is above 80%"]}
+    left = sectors.withdrawn(adopted(mine, health, "en"), health, mine["gates"])
+    assert left["gates"] == mine["gates"]
+
+
 def test_adopting_twice_changes_nothing() -> None:
     once = adopted({"data": {"examples": "a.jsonl"}}, load_pack("finance"), "en")
     assert adopted(once, load_pack("finance"), "en") == once

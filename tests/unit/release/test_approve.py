@@ -65,6 +65,11 @@ def test_statements_are_plain_text(signed: Path, keys: KeyPair, statement: str) 
         approve(signed, "Marie Curie", keys.private, statement=statement)
 
 
+def test_the_spaces_of_french_are_plain_text(signed: Path, keys: KeyPair) -> None:
+    said = "Regardé\u00a0: le rapport\u202f; rien à redire."
+    assert approve(signed, "Marie Curie", keys.private, statement=said).statement == said
+
+
 def test_a_changed_release_cannot_be_approved(signed: Path, keys: KeyPair) -> None:
     (signed / "README.md").write_text("changed")
     with pytest.raises(IntegrityError, match="is not what was signed"):

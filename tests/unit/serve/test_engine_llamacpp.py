@@ -139,3 +139,15 @@ def test_giving_vectors_changes_no_answer(opened: LlamaEngine) -> None:
         assert probabilities[0] == probabilities[1]
         with pytest.raises(ApiError, match="without embeddings"):
             embed(without, ["hello"])
+
+
+def test_a_pattern_that_would_be_dropped_is_refused(opened: LlamaEngine) -> None:
+    def form(pattern: str) -> dict[str, Any]:
+        schema = {"type": "string", "pattern": pattern}
+        return {"type": "json_schema", "json_schema": {"name": "code", "schema": schema}}
+
+    kept = ask(opened, response_format=form("^X[12]$"), max_tokens=20, temperature=1.0)
+    assert kept["choices"][0]["message"]["content"] in ('"X1"', '"X2"')
+    with pytest.raises(ApiError, match="would not be kept") as caught:
+        ask(opened, response_format=form("X1"))
+    assert (caught.value.status, caught.value.code) == (400, "unsupported_pattern")

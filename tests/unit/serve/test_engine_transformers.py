@@ -118,6 +118,11 @@ def test_a_stream_is_the_same_answer(tiny_model: Opened, family: str, route: str
     assert len(events) > 15
     assert (events[0]["choices"][0].get("delta", {}).get("role") == "assistant") is (route == CHAT_ROUTE)
     assert len({event["id"] for event in events}) == 1
+    # who leaves in the middle is counted by what was written until then, which is not the number of pieces
+    so_far = [event["timings"]["predicted_n"] for event in events[:-1] if "timings" in event]
+    assert so_far == sorted(so_far)
+    assert so_far[-1] == whole["usage"]["completion_tokens"]
+    assert {event["timings"]["prompt_n"] for event in events if "timings" in event} == {whole["usage"]["prompt_tokens"]}
 
 
 def test_a_stop_string_ends_the_answer_before_it(tiny_model: Opened) -> None:

@@ -327,6 +327,70 @@ def test_an_adapter_is_named_to_the_engine(tmp_path: Path) -> None:
     assert [body.get("adapter") for _, body in engine.asked] == [None, "t"]
 
 
+def test_an_adapter_gives_no_vectors_under_its_name(tmp_path: Path) -> None:
+    engine = WordEngine()
+    base, tuned = (
+        Offered(name, engine, adapter, name, None, "f", False) for name, adapter in (("b", None), ("t", "t"))
+    )
+
+    async def work(client: httpx.AsyncClient, _: Service) -> None:
+        assert (await client.post("/v1/embeddings", json={"input": "a", "model": "b"})).status_code == 200
+        refused = await client.post("/v1/embeddings", json={"input": "a", "model": "t"})
+        assert (refused.status_code, error_of(refused)["code"]) == (400, "unsupported")
+        assert "Ask its base, 'b'." in error_of(refused)["message"]
+        rows = (await client.get("/v1/models")).json()["data"]
+        assert ["embedding" in row["limpide"]["gives"] for row in rows] == [True, False]
+
+    visit(tmp_path, work, base, tuned)
+
+
+def test_a_whole_answer_nobody_waits_for_counts_as_the_longest(tmp_path: Path) -> None:
+    """Else leaving would make answers free: how much the engine made is not known."""
+
+    async def run() -> None:
+        with a_service(tmp_path, ("served", WordEngine(hold=60))) as service:
+            body = json.dumps({**HELLO, "max_tokens": 7}).encode()
+            sent = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+            headers = {"host": "localhost", "content-type": "application/json"}
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": CHAT,
+                "query_string": b"",
+                "client": ("127.0.0.1", 1),
+                "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            }
+
+            async def receive() -> Any:
+                return sent.pop(0)
+
+            async def send(_: Any) -> None:
+                pass
+
+            await create_app(service)(scope, receive, send)
+
+    asyncio.run(run())
+    (entry,) = logged(tmp_path, "answer")
+    assert (entry["finish"], entry["n_in"], entry["n_out_exact"]) == ("client_left", 1, False)
+    assert entry["n_out"] >= 7
+    with closing(open_store(tmp_path / DATABASE)) as store:
+        (row,) = usage(store)
+    assert row.answer_tokens == entry["n_out"]
+
+
+def test_texts_for_vectors_are_counted_where_the_bound_does_not_fit_a_quota(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path / DATABASE)) as store:
+        _, secret = create(store, "ward", tokens_per_day=5)
+    headers = {"authorization": f"Bearer {secret}"}
+
+    async def work(client: httpx.AsyncClient, _: Service) -> None:
+        first = await client.post("/v1/embeddings", json={"input": ["a b", "c d"]}, headers=headers)
+        assert (first.status_code, first.json()["usage"]["prompt_tokens"]) == (200, 4)
+        assert (await client.post("/v1/embeddings", json={"input": "e f"}, headers=headers)).status_code == 429
+
+    visit(tmp_path, work, ("served", WordEngine()))
+
+
 def test_the_request_log_has_both_ends_and_no_text(tmp_path: Path) -> None:
     async def work(client: httpx.AsyncClient, _: Service) -> None:
         secret = {"messages": [{"role": "user", "content": "secret-word"}], "temperature": 1, "stop": ["secret-stop"]}
@@ -432,6 +496,21 @@ def test_the_stop_switch_ends_what_runs_and_refuses_what_comes(tmp_path: Path, s
     visit(tmp_path, work, ("served", engine))
     assert [one["code"] for one in logged(tmp_path, "error")] == ["stopped"]
     assert engine.ended == int(stream)
+
+
+def test_verifying_again_is_a_request_like_others(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path / DATABASE)) as store:
+        _, slow = create(store, "slow", requests_per_minute=1)
+        _, other = create(store, "other", models=("another",))
+
+    async def work(client: httpx.AsyncClient, _: Service) -> None:
+        found = []
+        for secret in (slow, slow, other):
+            answer = await client.post("/v1/limpide/verify", json={}, headers={"Authorization": f"Bearer {secret}"})
+            found.append(answer.status_code)
+        assert found == [200, 429, 403]
+
+    visit(tmp_path, work, ("served", WordEngine()))
 
 
 def test_a_release_changed_while_served_is_refused_until_it_is_verified(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from limpide.serve.openai_types import ApiError, ChatRequest, CompletionRequest,
 
 HELLO = [{"role": "user", "content": "hello"}]
 
+WIDE = {f"p{k}": {} for k in range(501)}  # llama.cpp works on such a form for seconds, and nothing stops it
+
 
 def chat(**fields: Any) -> ChatRequest:
     return parse(json.dumps({"messages": HELLO, **fields}).encode(), ChatRequest)
@@ -56,6 +58,11 @@ def test_no_seed_means_random(seed: int) -> None:
         ("response_format", {"type": "json_schema"}),
         ("response_format", {"type": "text", "json_schema": {"name": "a", "schema": {}}}),
         ("response_format", {"type": "json_schema", "json_schema": {"name": "a", "schema": {"x": "a" * 70_000}}}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": [1] * 501}}}),
+        (
+            "response_format",
+            {"type": "json_schema", "json_schema": {"name": "a", "schema": {"not": {"properties": WIDE}}}},
+        ),
         ("logit_bias", {"50256": -100}),
         ("frequency_penalty", 0.5),
         ("presence_penalty", -1),

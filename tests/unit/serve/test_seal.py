@@ -36,13 +36,18 @@ def test_every_change_is_seen_once(file: Path) -> None:
     def touch() -> None:
         os.utime(file, ns=(1, 1))
 
+    def rewrite_and_hide() -> None:
+        seen = file.stat()
+        file.write_bytes(b"WEIGHTS")
+        os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
     def replace() -> None:
         beside = file.with_name("beside")
         beside.write_bytes(b"weights")
         os.utime(beside, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
         beside.replace(file)
 
-    for change in (grow, touch, replace, file.unlink):
+    for change in (grow, touch, rewrite_and_hide, replace, file.unlink):
         file.write_bytes(b"weights")
         seal = seal_of(file)
         change()

@@ -183,3 +183,9 @@ def test_the_first_model_is_the_release_and_the_last_its_base() -> None:
 def test_what_a_command_told_is_told_again() -> None:
     error = of_record({"what": "No.", "received": "a", "expected": "b", "to_do": "c"})
     assert error.lines() == ["No.", "  received: a", "  expected: b", "  to do:    c"]
+
+
+def test_what_a_release_names_as_its_base_is_never_an_option(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "recipe.lock.json", {"base": {"ref": "--database=postgresql://elsewhere/"}})
+    with pytest.raises(UsageError, match="not the name of a model"):
+        base_of(tmp_path)

@@ -39,7 +39,17 @@ def test_other_files_are_only_downloaded(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["secret.html", "releases/../secret.html", "releases/out.html", "/etc/passwd", "releases", "releases/r-1/none", ""],
+    [
+        "secret.html",
+        "releases/../secret.html",
+        "releases/out.html",
+        "/etc/passwd",
+        "releases",
+        "releases/r-1/none",
+        "",
+        "releases/\0",
+        "releases/" + "a" * 5000,
+    ],
 )
 def test_nothing_else_is_served(project: Project, path: str) -> None:
     assert serve(project, path).status_code == 404

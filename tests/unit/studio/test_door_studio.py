@@ -232,3 +232,18 @@ def test_a_bucket_fills_again() -> None:
     now[0] = 100.0
     assert not bucket.take(5)
     assert bucket.take(4)
+
+
+@pytest.mark.parametrize("other", ['a={"x":1}', "b=c d", "alone", '"q"=1', "u@x=1"])
+def test_cookies_of_other_programs_of_this_machine_shut_nobody_out(tmp_path: Path, other: str) -> None:
+    sessions, door = make(tmp_path)
+    with TestClient(door, base_url=PAGE) as client:
+        cookies = f"{other}; {sessions.cookie}={sessions.open()}"
+        assert client.get("/data", headers={"cookie": cookies}).text == "/data"
+
+
+@pytest.mark.parametrize("origin", ["http://[::1", "http://", "null", "é", "http://]"])
+def test_an_origin_that_is_none_is_refused(inside: tuple[TestClient, str], origin: str) -> None:
+    client, form = inside
+    headers = {"origin": origin.encode(), FORM_HEADER.encode(): form.encode()}
+    assert client.post("/upload", headers=headers).status_code == 403  # type: ignore[arg-type]

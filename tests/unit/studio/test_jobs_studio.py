@@ -200,3 +200,54 @@ def test_events_are_put_together(jobs: Jobs) -> None:
     live.feed(events[2:])
     assert (task.share, task.over, live.read) == (1.0, True, len(events))
     assert live.lines == [(True, "one row is odd")]
+
+
+def test_nothing_in_the_folder_of_a_project_is_run(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("open('ran', 'w').close()")
+    jobs = Jobs(tmp_path / "jobs", tmp_path)
+    job = ended(jobs, jobs.start("look", ["--version"]))
+    assert (jobs.state(job), (tmp_path / "ran").exists()) == ("done", False)
+    until(lambda: all(child.poll() is not None for child in jobs._children))
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"), [("serve", "serve"), ("explain", "ask"), ("verify", "look"), ("run", "change")]
+)
+def test_who_may_not_start_such_a_job_may_not_stop_it_either(jobs: Jobs, kind: str, needed: str) -> None:
+    from limpide.studio.parts import _JobPanel
+
+    class Reader:
+        asked: list[str] = []  # noqa: RUF012
+
+        def __init__(self) -> None:
+            self.jobs = jobs
+
+        def may(self, action: str) -> bool:
+            self.asked.append(action)
+            return False
+
+        def say(self, key: str) -> str:
+            return key
+
+    job, visit = jobs.start(kind, ["wait"]), Reader()
+    panel = _JobPanel(visit, job, None, None, None)  # type: ignore[arg-type]
+    for act in (panel._stop, panel._again):
+        with pytest.raises(UsageError, match="not_yours"):
+            act()
+    assert set(visit.asked) == {needed}
+    assert len(jobs.all()) == 1
+    assert jobs.state(job) == "running"
+
+
+def test_the_requests_of_a_service_are_not_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs" / "20261123-080000-serve-abcdef"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"kind": "serve", "argv": ["serve"], "started": 0, "who": ""}))
+    line = json.dumps({"event": "request", "route": "/v1/models", "status": 401}) + "\n"
+    (folder / "stderr").write_text(line * 1000 + '{"event": "message", "text": "ready"}\n{"event": "mess')
+    jobs = Jobs(tmp_path / "jobs", tmp_path)
+    job = jobs.get(folder.name)
+    assert [event.get("text") for event in jobs.events(job)] == ["ready"]
+    with (folder / "stderr").open("a") as stream:
+        stream.write('age", "text": "é"}\n')
+    assert [event.get("text") for event in jobs.events(job)] == ["ready", "é"]

@@ -1,12 +1,15 @@
 """One folder is one project; names of files that strangers send are made harmless."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limpide.core.errors import UsageError
+from limpide.studio.frame import marked
 from limpide.studio.project import DEVICES, FORBIDDEN, LONGEST_NAME, Project, clean_name
 
 
@@ -83,6 +86,24 @@ def test_the_next_thing_to_do(tmp_path: Path) -> None:
     (tmp_path / "releases" / "r-1" / "recipe.lock.json").write_text("{}")
     assert project.next_path() == "/release"
     assert [path.name for path in project.releases()] == ["r-1"]
+
+
+def test_a_signed_and_approved_release_is_to_be_served(tmp_path: Path) -> None:
+    project, made = Project(tmp_path), tmp_path / "releases" / "r-1"
+    (made / "attestations").mkdir(parents=True)
+    (made / "recipe.lock.json").write_text('{"approval": "required"}')
+    (made / "model.sig").write_text("{}")
+    assert project.next_path() == "/release", "nobody approved it"
+    (made / "attestations" / "approval-1.json").write_text("{}")
+    assert project.next_path() == "/service"
+
+
+def test_a_run_that_goes_on_is_not_to_do(tmp_path: Path) -> None:
+    states = iter(["running", "done"])
+    jobs = SimpleNamespace(last=lambda kind: kind, state=lambda job: next(states))
+    visit: Any = SimpleNamespace(jobs=jobs, project=Project(tmp_path))
+    assert marked(visit) == ("/run", "frame.job.chip.running")
+    assert marked(visit) == ("/model", "frame.following")
 
 
 def test_uploads_are_listed_without_what_is_being_received(tmp_path: Path) -> None:

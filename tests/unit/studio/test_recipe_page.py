@@ -1,13 +1,17 @@
 """The recipe that the form edits: comments and unknown keys kept, nothing lost, every fault beside its field."""
 
+import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from limpide.core.errors import RecipeError
+from limpide.core.errors import RecipeError, UsageError
 from limpide.recipe.load import load_recipe
 from limpide.recipe.sectors import SECTORS, load_pack
+from limpide.studio.pages.recipe import Editor
 from limpide.studio.pages.recipe_fields import said
 from limpide.studio.pages.recipe_file import (
     MISSING,
@@ -278,3 +282,11 @@ def test_a_sector_s_gates_are_all_offered_as_boxes(sector: str) -> None:
     pack = load_pack(sector)
     suites, axes = pack.sections.audit.suites, pack.sections.audit.bias.axes
     assert set(pack.gates) <= {offer.gate for offer in offers(suites, axes)}
+
+
+def test_who_only_looks_discards_nothing(tmp_path: Path) -> None:
+    """The button is hidden from them; what a browser sends may press it all the same."""
+    reader: Any = SimpleNamespace(may=lambda action: False, say=lambda key: key, project=Project(tmp_path))
+    draft: Any = None
+    with pytest.raises(UsageError, match="may_not"):
+        asyncio.run(Editor(reader, draft).discard())

@@ -1,5 +1,6 @@
 """The release page: what is found of each release, what a verification showed, and the archive to take away."""
 
+import asyncio
 import io
 import zipfile
 from datetime import UTC, datetime
@@ -17,11 +18,12 @@ from limpide.release.keys import KeyPair, new_keys
 from limpide.release.sign import sign_folder
 from limpide.release.verify import verify_folder
 from limpide.serve.accounts import Role, may
-from limpide.studio.pages.release_approval import moment, statement
+from limpide.studio.pages.release_approval import Said, moment, put, statement
 from limpide.studio.pages.release_checks import argv, of_error, of_result
 from limpide.studio.pages.release_found import documents, private_keys, releases, size, the_release
 from limpide.studio.pages.release_pack import packed, serve
-from limpide.studio.pages.release_rights import refusal, require
+from limpide.studio.pages.release_rights import check_opens, refusal, require
+from limpide.studio.pages.release_sign import sign
 from limpide.studio.project import Project
 from limpide.studio.words import language
 
@@ -255,3 +257,33 @@ def test_what_goes_on_record_names_what_was_looked_at(tmp_path: Path) -> None:
     assert statement(who, [], " Good. ") == "Good."
     assert moment(who, "2026-11-22T12:00:00Z") == "22\u00a0November 2026, 12:00 UTC"
     assert moment(who, "long ago") == "long ago"
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_what_the_page_says_was_looked_at_can_be_signed(code: str, folder: Path, keys: KeyPair, tmp_path: Path) -> None:
+    sign_folder(folder, keys.private)
+    who = visit(tmp_path, code=code)
+    said = statement(who, ["report", "card"], "Rien à redire\u202f!")
+    found = the_release(tmp_path, tmp_path / "keys", "press-1.0.0")
+    asyncio.run(put(who, found, Said("Marie Curie", said, ["report"]), keys.private, None, keys.public))
+    (approved,) = the_release(tmp_path, tmp_path / "keys", "press-1.0.0").approved
+    assert approved.statement == said
+    facts = {"release": "press-1.0.0", "approver": "Marie Curie", "looked_at": ["report"]}
+    assert who.logged == [("studio.release.approve", facts)]
+
+
+def test_what_was_not_done_is_not_in_the_log(folder: Path, keys: KeyPair, tmp_path: Path) -> None:
+    locked = new_keys(tmp_path / "keys" / "locked.pem", password="right").private
+    found = the_release(tmp_path, tmp_path / "keys", "press-1.0.0")
+    who = visit(tmp_path)
+    with pytest.raises(UsageError, match=r"not the password of the key locked\.pem"):
+        asyncio.run(sign(who, found, locked, "wrong"))
+    with pytest.raises(UsageError, match=r"locked\.pem has a password"):
+        asyncio.run(put(who, found, Said("Marie Curie", "", []), locked, None, keys.public))
+    with pytest.raises(UsageError, match=r"release\.pem has no password"):
+        check_opens(who, keys.private, "needless")
+    with pytest.raises(LimpideError):
+        asyncio.run(put(who, found, Said("Marie Curie", "", []), keys.private, None, keys.public))
+    assert who.logged == []
+    asyncio.run(sign(who, found, locked, "right"))
+    assert who.logged == [("studio.release.sign", {"release": "press-1.0.0", "key": "locked.pem"})]

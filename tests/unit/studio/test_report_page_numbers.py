@@ -1,6 +1,7 @@
 """What the report page reads and opens: evidence as it was written, a number's facts, and its items by page."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from limpide.core.errors import DataError
 from limpide.document.drawings import pictures_of
 from limpide.document.evidence import Evidence, save_evidence
 from limpide.document.language import language
+from limpide.studio.pages.report import told_worse
 from limpide.studio.pages.report_figures import EVIDENCE, picture, style
 from limpide.studio.pages.report_numbers import items_page, measures_of, number
 from limpide.studio.pages.report_read import evidence_of, items_of, metric_of, reports, whole_report
+from limpide.studio.words import language as spoken_words
 
 LABEL = "domain.accuracy[slice=held_out]"
 
@@ -151,3 +154,17 @@ def test_pictures_escape_what_they_show_and_their_style_stays_inside() -> None:
     assert rules.count("{") == rules.count("}")
     assert ":root" not in rules
     assert f".body--dark .{EVIDENCE} {{ --ink: #e6ebf0" in rules
+
+
+def test_the_verdict_names_what_got_worse_and_what_no_gate_watched() -> None:
+    sample = evidence()
+    spoken = language("fr")
+    visit: Any = SimpleNamespace(words=spoken, say=spoken_words("fr").say)
+    first = sample.changes[0].model_copy(update={"verdict": "worse"})
+    calm = [c.model_copy(update={"verdict": "better"}) for c in sample.changes[1:]]
+    gates = [g for g in sample.gates if not g.rule.startswith(f"{first.name.split('.')[0]}.")]
+    alone = sample.model_copy(update={"changes": (first, *calm), "gates": tuple(gates)})
+    worse, unwatched = told_worse(visit, alone)
+    assert worse.startswith("Parmi ce qui a été mesuré, un chiffre est pire")
+    assert unwatched.startswith("Aucun contrôle ne surveillait ce chiffre")
+    assert told_worse(visit, sample.model_copy(update={"changes": tuple(calm)})) == []

@@ -180,7 +180,7 @@ def test_a_plan_says_what_is_kept(project: Project, base: Source) -> None:
         None,
         None,
         None,
-        False,
+        None,
         [],
     )
     assert planned.approval
@@ -195,7 +195,7 @@ def test_a_plan_says_what_would_stop_it(project: Project) -> None:
     planned = plan_of(project)
     assert planned.key == project.keys / "release.pem", "no key yet"
     new_keys(planned.key, password="a long password")
-    assert plan_of(project).locked
+    assert plan_of(project).locked == project.keys / "release.pem"
     (project.folder / "examples.jsonl").unlink()
     assert plan_of(project).missing == ["examples.jsonl"]
     release = project.folder / "releases" / "press-1.0.0"

@@ -11,10 +11,12 @@ from limpide.core.errors import UsageError
 from limpide.serve.access import AccessKey, Usage
 from limpide.serve.request_log.entry import Entry
 from limpide.serve.request_log.read import Wanted
+from limpide.serve.stop_switch import stopped
 from limpide.studio.pages.service_keys import any_open, asked, caller, in_words, known, made, standing
 from limpide.studio.pages.service_log import line, wanted
 from limpide.studio.pages.service_process import Ready, argv, curl, python, ready, running
 from limpide.studio.pages.service_state import checked_port
+from limpide.studio.pages.service_stop import order
 from limpide.studio.project import Project
 from limpide.studio.words import language
 
@@ -156,3 +158,20 @@ def test_the_filter() -> None:
     assert wanted(visit(), "answer", "abc", "2026-11-23") == Wanted("2026-11-23", None, "answer", "abc")
     with pytest.raises(UsageError, match="not a day"):
         wanted(visit(), "", "", "tomorrow")
+
+
+@pytest.mark.parametrize(("role", "who"), [("operator", "Ada"), (None, "somebody else")])
+def test_nobody_stops_the_service_in_the_name_of_another_account(tmp_path: Path, role: str | None, who: str) -> None:
+    """The field can't be changed where there are accounts; what a browser sends can be."""
+    told: list[dict[str, Any]] = []
+    ada: Any = SimpleNamespace(
+        name="Ada",
+        session=SimpleNamespace(role=role),
+        project=Project(tmp_path),
+        may=lambda action: True,
+        log=lambda event, **facts: told.append(facts),
+    )
+    order(ada, "somebody else", "wrong doses")
+    found = stopped(ada.project.service)
+    assert found is not None
+    assert (found.who, told[0]["name"]) == (who, who)

@@ -57,7 +57,9 @@ class Form:
             made.append(self._chunk({**text, "logprobs": self._logprobs(piece.tokens)}, None))
         if piece.finish:
             made.append(self._chunk({"delta": {}} if self.is_chat else {"text": ""}, piece.finish))
-        return made
+        # as llama.cpp tells its counts so far: a piece of text may be several tokens, or a part of one
+        so_far = {"prompt_n": self.prompt, "cache_n": 0, "predicted_n": piece.written}
+        return [{**chunk, "timings": so_far} for chunk in made]
 
     def closing(self, written: int) -> dict[str, Any]:
         return {**self._record(".chunk"), "choices": [], "usage": self._usage(written)}

@@ -9,6 +9,7 @@ import numpy as np
 
 from limpide.models.llamacpp import LlamaEngine, event_of
 from limpide.serve.engines.forms import Token, alternatives, completion_logprobs
+from limpide.serve.engines.patterns import check_patterns
 from limpide.serve.engines.protocol import Embedded, Gives
 from limpide.serve.engines.wire import Wire
 from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, EMBEDDING_ROUTE, ApiError
@@ -91,6 +92,7 @@ def _asked(route: str, body: Mapping[str, Any]) -> dict[str, Any]:
     if route == COMPLETION_ROUTE and body.get("response_format") not in (None, {"type": "text"}):
         message = f"llama.cpp gives an answer a form only in a conversation, at {CHAT_ROUTE}."
         raise ApiError(400, message, code="unsupported", param="response_format")
+    check_patterns((body.get("response_format") or {}).get("json_schema", {}).get("schema", {}))
     count = alternatives(body)
     if count is not None:  # with 0 alternatives llama.cpp would leave out the log-probabilities altogether
         asked["top_logprobs" if route == CHAT_ROUTE else "logprobs"] = max(1, count)

@@ -88,7 +88,9 @@ class VllmEngine:
         return given
 
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        asked = {**self._asked(body), "stream": True, "stream_options": {"include_usage": True}}
+        # counts in every event, for a client that leaves before the last one
+        counts = {"include_usage": True, "continuous_usage_stats": True}
+        asked = {**self._asked(body), "stream": True, "stream_options": counts}
         told = False
         try:
             async with self._client.stream("POST", route, json=asked) as response:
@@ -99,8 +101,8 @@ class VllmEngine:
                     if not line.startswith("data:") or (text := line.removeprefix("data:").strip()) == "[DONE]":
                         continue
                     event = _event(text)
-                    told = told or bool(event.get("usage"))
-                    yield event
+                    told = told or bool(event.get("usage") and not event.get("choices"))
+                    yield _counted(event)
         except httpx.HTTPError as error:
             raise _unreachable() from error
         if not told:  # the connection ended without the last event
@@ -227,6 +229,15 @@ def _event(text: str) -> dict[str, Any]:
     if "error" in event:
         raise ApiError(502, "The model server stopped in the middle of the answer.", code="engine_error")
     return event
+
+
+def _counted(event: dict[str, Any]) -> dict[str, Any]:
+    """An event whose counts so far are where llama.cpp has them: `usage` is for the last one."""
+    usage = event.get("usage")
+    if not usage or not event.get("choices"):
+        return event
+    so_far = {"prompt_n": usage["prompt_tokens"], "cache_n": 0, "predicted_n": usage.get("completion_tokens", 0)}
+    return {**event, "usage": None, "timings": so_far}
 
 
 def _unreachable() -> ApiError:

@@ -19,8 +19,9 @@ from limpide.core.errors import LimpideError, MissingError, UsageError
 from limpide.serve.openai_types import CHAT_ROUTE
 from limpide.serve.release import find_gguf
 from limpide.studio.jobs import Job
-from limpide.studio.pages.release_found import LOCK, Found
+from limpide.studio.pages.release_found import Found
 from limpide.studio.pages.service_process import Ready, argv, ready, running
+from limpide.studio.project import LOCK
 from limpide.studio.visit import Visit
 
 KIND = "ask"  # of job
@@ -64,11 +65,14 @@ def command(found: Found, state: Path) -> list[str]:
 def base_of(folder: Path) -> str:
     """What the release was made from, as its recipe names it. Raises MissingError."""
     try:
-        return str(files.read_json(folder / LOCK)["base"]["ref"])
+        ref = str(files.read_json(folder / LOCK)["base"]["ref"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingError(
             "This release does not say what it was made from.", received=folder, expected=LOCK
         ) from error
+    if ref.startswith("-"):  # it becomes a word of a command, and would be read as an option
+        raise UsageError("This is not the name of a model.", received=ref[:80], expected="an alias, a folder, hub:…")
+    return ref
 
 
 def start(visit: Visit, found: Found) -> Job:

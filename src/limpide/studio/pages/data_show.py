@@ -14,7 +14,7 @@ ROWS = 3
 LOOK = """
 .stack:empty { display: none; }
 .plain-list { display: grid; gap: .75rem; grid-template-columns: minmax(0, 1fr); list-style: none; padding: 0; }
-.place { font-weight: 500; margin: -.35rem 0 -.35rem -.75rem; text-align: start; }
+.place { font-weight: 500; margin: -.675rem 0 -.675rem -.75rem; text-align: start; }
 .file { gap: .15rem; }
 .file-name { overflow-wrap: anywhere; }
 .tokens { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; font-family: ui-monospace, monospace;

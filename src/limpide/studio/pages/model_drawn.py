@@ -12,7 +12,7 @@ CHIPS: dict[Openness, str] = {"open": "good", "partly": "warning", "closed": "ba
 SHORT = 12  # characters of a digest
 # A label of parts under thick rules, its rows under thin ones, as on food.
 LOOK = """
-.label { columns: 22rem 2; column-gap: 3rem; display: block; padding-bottom: 0; }
+.label { columns: 22rem 2; column-gap: 3rem; display: block; padding-bottom: .5rem; }
 .label > section { border-top: 3px solid var(--ink); break-inside: avoid; margin-bottom: 1.75rem; padding-top: .6rem; }
 .label h3 { font-size: 1.0625rem; padding-bottom: .4rem; }
 .label .facts { display: block; }

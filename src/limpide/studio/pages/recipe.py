@@ -209,6 +209,8 @@ class Editor:
 
     async def discard(self) -> None:
         visit = self.visit
+        if not visit.may("change"):
+            raise UsageError(visit.say("recipe.may_not"))
         title, words = visit.say("recipe.discard"), visit.say("recipe.discard.sure")
         if await parts.confirm(title, words, visit.say("recipe.discard"), danger=True):
             discard(visit.project)

@@ -27,6 +27,7 @@ ASKED = (
 USUAL_ADAPT: Mapping[str, Any] = {name: f.default for name, f in Adapt.model_fields.items()}
 FORMATS: Sequence[str] = Export.model_fields["formats"].default
 LANGUAGES = ("en", "fr")
+EMIT = "(event) => emit(event.target.value)"
 KEY_BOX = "release.key"  # whether the key is there
 SUMMED = "strength"  # the box that sums up the section `adapt`
 
@@ -306,17 +307,24 @@ async def make_key(visit: Visit, place: Path) -> None:
 
 
 async def _password(visit: Visit) -> str | None:
-    """The password of a new key; '' for none, None when the person thought better of it."""
-    typed: list[str] = [""]
+    """The password of a new key, typed twice; '' for none, None when the person thought better of it."""
+    typed = ["", ""]
     with parts.dialog(visit.say("recipe.key.make")) as opened:
         parts.text(visit.say("recipe.key.about"))
-        field = ui.element("input").classes("input").props("type=password autocomplete=new-password")
-        field.props["aria-label"] = visit.say("recipe.key.password")
-        field.props["placeholder"] = visit.say("recipe.key.password")
-        field.on("change", lambda e: typed.__setitem__(0, str(e.args or "")), js_handler="(e) => emit(e.target.value)")
+
+        def done() -> None:
+            if typed[0] != typed[1]:
+                raise UsageError(visit.say("release.key.password.differ"))
+            opened.submit(typed[0])
+
+        for place, key in enumerate(("recipe.key.password", "release.key.password.again")):
+            field = ui.element("input").classes("input").props("type=password autocomplete=new-password")
+            field.props["aria-label"] = field.props["placeholder"] = visit.say(key)
+            field.on("input", lambda e, at=place: typed.__setitem__(at, str(e.args or "")), js_handler=EMIT)
+            field.on("keydown.enter", lambda: parts.safely(done), args=[])
         with parts.row().classes("end"):
             parts.button(visit.say("frame.cancel"), lambda: opened.submit(None))
-            parts.button(visit.say("recipe.key.make"), lambda: opened.submit(typed[0]), kind="primary")
+            parts.button(visit.say("recipe.key.make"), done, kind="primary")
     answer = await opened
     opened.delete()
     return answer if isinstance(answer, str) else None

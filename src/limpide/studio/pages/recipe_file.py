@@ -192,7 +192,7 @@ def begun(project: Project, language: str) -> dict[str, Any]:
         recipe["gates"].append("charter.respected improves")
     if draft.sector:
         try:
-            return adopted(recipe, load_pack(draft.sector), "fr" if language == "fr" else "en")
+            return adopted(recipe, load_pack(draft.sector), "fr" if language == "fr" else "en", chosen=draft.data)
         except UsageError:  # a pack of another version
             return recipe
     return recipe

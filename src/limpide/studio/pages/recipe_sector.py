@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from limpide.core.errors import UsageError
-from limpide.recipe.sectors import APPLIES, SECTORS, adopted, load_pack, withdrawn
+from limpide.recipe.sectors import APPLIES, SECTORS, Pack, adopted, load_pack, withdrawn
+from limpide.recipe.written import GATES
 from limpide.studio import parts
 from limpide.studio.pages.recipe_fields import Fields
 from limpide.studio.visit import Visit
@@ -15,7 +16,7 @@ CHANGED = ("purpose", "audit", "gates", "release", "data")  # sections that a pa
 def sector(visit: Visit, fields: Fields) -> None:
     with parts.card(visit.say("recipe.card.sector")):
         _sector(visit, fields)
-        fields.box("sector", lambda: _told(visit))
+        fields.box("sector", lambda: _told(visit, fields))
 
 
 def _sector(visit: Visit, fields: Fields) -> None:
@@ -32,31 +33,50 @@ def choose(visit: Visit, fields: Fields, name: str) -> None:
     """Take a sector's pack, or none, and give back what the one before had added. Raises UsageError for no pack."""
     if not visit.may("change"):
         raise UsageError(visit.say("recipe.may_not"))
-    before = visit.project.draft().sector
-    old = load_pack(before) if before in SECTORS else None
+    so_far = visit.project.draft()
+    old = load_pack(so_far.sector) if so_far.sector in SECTORS else None
     language: Any = visit.language
     recipe = fields.draft.plain()
+    stood = tuple((so_far.gates or GATES) if old else recipe.get("gates") or ())
     if name:
-        values: Mapping[str, Any] = adopted(recipe, load_pack(name), language, before=old)
+        pack, chosen = load_pack(name), {**own(recipe.get("data") or {}, old), **so_far.data}
+        values: Mapping[str, Any] = adopted(recipe, pack, language, old, stood=stood, chosen=chosen)
     else:
-        values = withdrawn(recipe, old) if old else recipe
+        values = withdrawn(recipe, old, stood) if old else recipe
     if "users" not in (values.get("purpose") or {}):
         fields.draft.clear("purpose.users")
     fields.draft.replace(values)
-    visit.project.change_draft(sector=name)
+    visit.project.change_draft(sector=name, gates=stood if name else ())
     fields.changed()
     for section in (*CHANGED, "sector"):
         fields.redraw(section)
 
 
-def _told(visit: Visit) -> None:
-    """The chosen pack's checklist, and the uses near it that the law lists."""
+def own(data: Mapping[str, Any], pack: Pack | None) -> dict[str, Any]:
+    """What a recipe says of its data, without what `pack` had it say of personal data."""
+    packed = pack.sections.data.model_dump(mode="json") if pack else {}
+    return {key: value for key, value in data.items() if packed.get(key) != value}
+
+
+def kept(data: Mapping[str, Any], pack: Pack) -> list[tuple[str, str, str]]:
+    """(setting, what the recipe says, what the pack asks) where a person's choice on personal data stands."""
+    asked = pack.sections.data.model_dump(mode="json")
+    return [(key, data[key], asked[key]) for key in asked if isinstance(data.get(key), str) and data[key] != asked[key]]
+
+
+def _told(visit: Visit, fields: Fields) -> None:
+    """What the chosen pack asks, where the person chose otherwise; its checklist; uses near it that the law lists."""
     language: Any = visit.language
     chosen = visit.project.draft().sector
     if chosen not in SECTORS:
         return
     pack = load_pack(chosen)
     parts.text(pack.lead.within(language)).classes("muted")
+    data = fields.draft.get("data")
+    for key, yours, asked in kept(data if isinstance(data, Mapping) else {}, pack):
+        said, wanted = (visit.say(f"recipe.policy.{policy}") for policy in (yours, asked))
+        what = visit.say(f"data_check.{key}")
+        parts.notice("info", visit.say("recipe.sector.kept", what=what, yours=said, asked=wanted))
     with parts.more(visit.say("recipe.sector.look", len(pack.look))):
         with parts.word("ol", "").classes("looks"):
             for look in pack.look:

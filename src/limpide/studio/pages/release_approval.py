@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nicegui import ui
@@ -10,12 +11,21 @@ from limpide.core.errors import UsageError
 from limpide.release.approve import approve
 from limpide.studio import parts
 from limpide.studio.pages.release_found import Found, private_keys
-from limpide.studio.pages.release_rights import allowed, require, taken
+from limpide.studio.pages.release_rights import allowed, check_opens, require, taken
 from limpide.studio.pages.release_sign import Again, key_and_password
 from limpide.studio.visit import Visit
 
 LOOKED_AT = ("report", "bias", "card", "asked", "verified")
 YES, NO = "approve", "refuse"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one person says of a release. looked: of LOOKED_AT."""
+
+    name: str
+    words: str
+    looked: Sequence[str]
 
 
 def approval(visit: Visit, found: Found, again: Again) -> None:
@@ -60,22 +70,24 @@ def form(visit: Visit, found: Found, release_key: Path, again: Again) -> None:
         if decision == NO:
             await refuse(visit, found, person, said)
             return
-        visit.log("studio.release.approve", release=found.id, approver=person, looked_at=looked)
-        await asyncio.to_thread(
-            approve,
-            found.folder,
-            person,
-            Path(chosen.value),
-            statement=said,
-            password=taken(password),
-            release_key=release_key,
-        )
+        record = Said(person, said, looked)
+        await put(visit, found, record, Path(chosen.value), taken(password), release_key)
         parts.tell("good", visit.say("release.approval.done", name=person))
         await again()
 
     with parts.row():
         parts.button(visit.say("release.approve"), lambda: decide(YES), kind="primary", icon="how_to_reg")
         parts.button(visit.say("release.refuse"), lambda: decide(NO), icon="block")
+
+
+async def put(visit: Visit, found: Found, said: Said, key: Path, password: str | None, release_key: Path) -> None:
+    """Approve, and put it on record once it is done. Raises UsageError where the key does not open."""
+    require(visit, "approve")
+    check_opens(visit, key, password)
+    await asyncio.to_thread(
+        approve, found.folder, said.name, key, statement=said.words, password=password, release_key=release_key
+    )
+    visit.log("studio.release.approve", release=found.id, approver=said.name, looked_at=said.looked)
 
 
 async def refuse(visit: Visit, found: Found, person: str, said: str) -> None:

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limpide.core import files
 from limpide.core.errors import LimpideError, MissingError
 from limpide.release.approve import Approval, approvals
 from limpide.release.keys import load_public
 from limpide.release.listing import SIGNATURE
 from limpide.release.verify import read_manifest
+from limpide.studio.project import LOCK, approval_required
 
-LOCK = "recipe.lock.json"
 # (what it is: a word of the page, which files), in the order in which people read them.
 DOCUMENTS = (
     ("report", ("evidence/report.html", "evidence/report.*.html")),
@@ -98,15 +97,6 @@ def found(folder: Path, public: Sequence[tuple[str, Path]]) -> Found:
     except LimpideError as error:
         return Found(folder, None, approval, (), error.record())
     return Found(folder, Signed(manifest.signed_by, manifest.root, len(manifest.files), key), approval, approved, None)
-
-
-def approval_required(folder: Path) -> bool:
-    """Whether the recipe of a release asks for a named person."""
-    try:
-        lock = files.read_json(folder / LOCK)
-    except (OSError, ValueError):
-        return False
-    return isinstance(lock, dict) and lock.get("approval") == "required"
 
 
 def documents(folder: Path) -> list[Document]:

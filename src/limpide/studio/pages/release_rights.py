@@ -1,10 +1,12 @@
 """Who may do what: a control that one may not use says who may, and is never hidden in silence."""
 
+from pathlib import Path
 from typing import get_args
 
 from nicegui import ui
 
 from limpide.core.errors import UsageError
+from limpide.release.keys import PASSWORD_VARIABLE, load_private
 from limpide.serve.accounts import Action, Role, may
 from limpide.studio import parts
 from limpide.studio.visit import Visit
@@ -35,6 +37,17 @@ def secret(label: str) -> ui.input:
     """A field for a password: shown as dots, kept nowhere."""
     made = ui.input(label, password=True, password_toggle_button=True)
     return made.props('outlined autocomplete="off" spellcheck=false').classes("field")
+
+
+def check_opens(visit: Visit, key: Path, password: str | None) -> None:
+    """Raises UsageError, in the words of a page, where a private key does not open with what was typed."""
+    try:
+        load_private(key, password)
+    except UsageError as error:
+        if PASSWORD_VARIABLE not in (error.remedy or ""):
+            raise
+        why = "wrong" if "does not open" in error.what else "missing" if password is None else "needless"
+        raise UsageError(visit.say(f"release.password.{why}", key=key.name)) from error
 
 
 def taken(field: ui.input) -> str | None:

@@ -11,7 +11,7 @@ from limpide.release.keys import new_keys
 from limpide.release.sign import sign_folder
 from limpide.studio import parts
 from limpide.studio.pages.release_found import Found, private_keys
-from limpide.studio.pages.release_rights import allowed, require, secret, taken
+from limpide.studio.pages.release_rights import allowed, check_opens, require, secret, taken
 from limpide.studio.visit import Visit
 
 NEW_KEY = "release.pem"
@@ -54,13 +54,20 @@ def to_sign(visit: Visit, found: Found, again: Again) -> None:
     chosen, password = key_and_password(visit, keys)
 
     async def go() -> None:
-        require(visit, "sign")
-        visit.log("studio.release.sign", release=found.id, key=Path(chosen.value).name)
-        await asyncio.to_thread(sign_folder, found.folder, Path(chosen.value), taken(password))
+        await sign(visit, found, Path(chosen.value), taken(password))
         parts.tell("good", visit.say("release.sign.done"))
         await again()
 
+    password.on("keydown.enter", lambda: parts.safely(go), args=[])
     parts.button(visit.say("release.sign"), go, kind="primary", icon="draw")
+
+
+async def sign(visit: Visit, found: Found, key: Path, password: str | None) -> None:
+    """Sign, and put it on record once it is done. Raises UsageError where the key does not open."""
+    require(visit, "sign")
+    check_opens(visit, key, password)
+    await asyncio.to_thread(sign_folder, found.folder, key, password)
+    visit.log("studio.release.sign", release=found.id, key=key.name)
 
 
 def key_and_password(visit: Visit, keys: list[Path]) -> tuple[ui.select, ui.input]:

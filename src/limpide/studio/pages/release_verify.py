@@ -6,7 +6,7 @@ from nicegui import ui
 
 from limpide.studio import parts
 from limpide.studio.boxes import ICONS, Kind
-from limpide.studio.jobs import Job
+from limpide.studio.jobs import Job, require_none_running
 from limpide.studio.pages.release_approval import moment
 from limpide.studio.pages.release_checks import Check, Verification, argv, of_error, of_result
 from limpide.studio.pages.release_found import Found, public_keys
@@ -30,6 +30,7 @@ def verification(visit: Visit, found: Found) -> None:
         )
 
         def go() -> None:
+            require_none_running(visit.jobs, JOB)
             visit.log("studio.release.verify", release=found.id)
             job = visit.jobs.start(JOB, command, who=visit.name)
             shown.clear()

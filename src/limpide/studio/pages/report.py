@@ -1,21 +1,29 @@
 """The report: may it be used, what changed, whom it treats how; every number opens to its items and its method."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from nicegui import ui
 from nicegui.element import Element
 from nicegui.events import ValueChangeEventArguments
 
+from limpide.core.errors import RecipeError
+from limpide.core.measure import Change
 from limpide.document import findings, suites, tables
 from limpide.document.evidence import Evidence
 from limpide.document.tiles import but, tiles
+from limpide.recipe.gates import matches, parse_gate
 from limpide.studio import documents, parts
 from limpide.studio.frame import Page
 from limpide.studio.pages.report_figures import dress, evidence
+from limpide.studio.pages.report_numbers import became_worse
 from limpide.studio.pages.report_read import Reported, evidence_of, reports, whole_report
 from limpide.studio.pages.report_suite import gates, suite
 from limpide.studio.visit import Visit
+
+NAMED = 5  # quantities that became worse, by name in the verdict
 
 
 async def build(visit: Visit) -> None:
@@ -60,11 +68,15 @@ def verdict(visit: Visit, one: Reported, record: Evidence) -> None:
     spoken = visit.words
     said = findings.verdict(record, spoken)
     made = "made" if one.release else "not_made" if record.verdict == "ship" else "held"
-    spoilt = but(record, spoken)
-    with evidence(), ui.element("section").classes(f"banner {said.tone}").props("aria-labelledby=verdict"):
+    worse = told_worse(visit, record)
+    tone = "doubt" if worse and said.tone == "good" else said.tone
+    spoilt = but(record, spoken) if not worse else None
+    with evidence(), ui.element("section").classes(f"banner {tone}").props("aria-labelledby=verdict"):
         title = parts.heading(spoken.say(f"verdict.{record.verdict}.title")).props("id=verdict")
         title.classes("verdict")
         parts.text(visit.say(f"report.verdict.{made}", title=one.title)).classes("strong")
+        for sentence in worse:
+            parts.text(sentence).classes("strong")
         parts.text(" ".join(filter(None, [said.sentence, spoilt])))
         why = tables.reasons(record, spoken)
         if why:
@@ -75,6 +87,28 @@ def verdict(visit: Visit, one: Reported, record: Evidence) -> None:
                         line.props(f"lang={language}")
     if not one.release:
         parts.link(visit.say("report.again"), "/run").classes("button primary")
+
+
+def told_worse(visit: Visit, record: Evidence) -> list[str]:
+    """What became worse among all that was measured, and which of it no gate of the recipe looked at."""
+    worse = became_worse(record)
+    watched = []
+    for gate in record.gates:
+        with suppress(RecipeError):  # a rule of another version
+            watched.append(parse_gate(gate.rule).metric)
+    unseen = [c for c in worse if not any(matches(metric, c.name, c.group) for metric in watched)]
+    return [
+        visit.say(f"report.{key}", len(found), what=named(visit, found))
+        for key, found in (("worse", worse), ("unwatched", unseen))
+        if found
+    ]
+
+
+def named(visit: Visit, found: Sequence[Change]) -> str:
+    """The first quantities by name, and how many more there are."""
+    names = [tables.quantity(c.name, c.group, visit.words) for c in found]
+    more = [visit.say("report.worse.more", len(names) - NAMED)] if len(names) > NAMED else []
+    return visit.words.list([*names[:NAMED], *more])
 
 
 def key_numbers(visit: Visit, record: Evidence) -> None:

@@ -48,6 +48,12 @@ class ItemsPage:
     pages: int
 
 
+def became_worse(evidence: Evidence) -> list[Change]:
+    """The changes for the worse, without the slices of one that became worse as a whole."""
+    worse = [c for c in evidence.changes if c.verdict == "worse"]
+    return [c for c in worse if not any(o.name == c.name and o.group.items() < c.group.items() for o in worse)]
+
+
 def measures_of(evidence: Evidence, label: str) -> list[Measure]:
     """The measures of a row of a table, the base first."""
     found = {m.subject: m for m in evidence.measures if m.label == label}

@@ -9,6 +9,7 @@ from nicegui import run, ui
 
 from limpide.core import digests
 from limpide.core.errors import LimpideError, RecipeError, UsageError
+from limpide.document.language import NO_BREAK
 from limpide.release.keys import PASSWORD_VARIABLE
 from limpide.studio import parts
 from limpide.studio.frame import Page
@@ -17,6 +18,7 @@ from limpide.studio.pages.recipe_choices import make_key
 from limpide.studio.pages.recipe_file import unsaved
 from limpide.studio.pages.recipe_look import LOOK
 from limpide.studio.pages.recipe_offers import said
+from limpide.studio.pages.release_rights import check_opens
 from limpide.studio.pages.run_ends import HELD, WAITS
 from limpide.studio.pages.run_plan import Planned, keep_steps, plan_of
 from limpide.studio.pages.run_view import RunView, goes_on, step, step_title
@@ -175,6 +177,7 @@ async def start(visit: Visit, from_step: str | None = None) -> None:
         password = await _password(visit)
         if password is None:
             return
+        await run.io_bound(check_opens, visit, planned.locked, password or None)
         environment[PASSWORD_VARIABLE] = password
     visit.log("studio.run.start", recipe=digests.of_file(visit.project.recipe))
     again = [] if from_step is None else ["--from", from_step, "--yes"]
@@ -199,6 +202,7 @@ async def _password(visit: Visit) -> str | None:
         field = ui.element("input").classes("input").props("type=password autocomplete=off")
         field.props["aria-label"] = visit.say("run.password")
         field.on("input", lambda e: typed.__setitem__(0, str(e.args or "")), js_handler="(e) => emit(e.target.value)")
+        field.on("keydown.enter", lambda e: opened.submit(str(e.args or "")), js_handler="(e) => emit(e.target.value)")
         with parts.row().classes("end"):
             parts.button(visit.say("frame.cancel"), lambda: opened.submit(None))
             parts.button(visit.say("run.start"), lambda: opened.submit(typed[0]), kind="primary")
@@ -220,7 +224,8 @@ def _earlier(visit: Visit) -> None:
 def _earlier_row(visit: Visit, job: Job) -> list[Any]:
     when = datetime.fromtimestamp(job.started)
     state = {HELD: "held", WAITS: "waits"}.get(visit.jobs.code(job) or 0, visit.jobs.state(job))
-    return [f"{visit.words.date(when.date().isoformat())} {when:%H:%M}", job.who, visit.say(f"run.chip.{state}")]
+    at = f"{visit.words.date(when.date().isoformat())} {when:%H:%M}".replace(" ", NO_BREAK)
+    return [at, job.who, visit.say(f"run.chip.{state}")]
 
 
 PAGE = Page("/run", "run", build, icon="play_circle")

@@ -27,7 +27,7 @@ class Planned:
     """steps: (name, is it kept), in their order. missing: files of the data that are not there.
 
     stops: the record of an error that would end it. remade: the release that is there already, made from something
-    else. locked: the signing key has a password. key: where the signing key would be, where there is none yet.
+    else. locked: the signing key, if it has a password. key: where the signing key would be, where there is none yet.
     unknown: the base is not on this machine as it is needed, and the steps are only known when it is.
     """
 
@@ -39,7 +39,7 @@ class Planned:
     missing: Sequence[str] = ()
     stops: Mapping[str, Any] | None = None
     remade: Path | None = None
-    locked: bool = False
+    locked: Path | None = None
     key: Path | None = None
     approval: bool = False
     unknown: bool = False
@@ -60,7 +60,7 @@ def plan_of(project: Project) -> Planned:
     plan = make_plan(recipe, project.recipe, source)
     workspace = Workspace(project.folder.absolute(), recipe.name)
     key = signing_key(plan)
-    locked = key.is_file() and ENCRYPTED in key.read_bytes()[:200]
+    locked = key if key.is_file() and ENCRYPTED in key.read_bytes()[:200] else None
     release = workspace.release(plan)
     remade = _stop(lambda: refuse_remade(plan, workspace)) is not None
     return Planned(

@@ -162,10 +162,8 @@ class RunView:
         self.lines.clear()
         with self.lines:
             for warns, words in lines:
-                if warns:
-                    parts.notice("warning", words)
-                else:
-                    parts.text(words).classes("muted small")
+                shown = parts.notice("warning", words) if warns else parts.text(words).classes("muted small")
+                shown.props("lang=en")  # as commands say it
 
     def _stop(self) -> None:
         if not self.visit.may("change"):
@@ -228,5 +226,5 @@ def place_of(visit: Visit, task: Told) -> str:
         shown = words.significant(value) if isinstance(value, float) else words.plain(value)
         found.append(visit.say(key, value=shown) if words.has(key) else f"{name} {shown}")
     if task.left:
-        found.append(visit.say("frame.job.left", time=words.duration(max(1.0, round(task.left)))))
+        found.append(visit.say("frame.job.left", time=parts.about(words, task.left)))
     return " · ".join(found)

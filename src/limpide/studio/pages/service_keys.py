@@ -12,6 +12,7 @@ from nicegui import ui
 from nicegui.element import Element
 
 from limpide.core.errors import UsageError
+from limpide.document.language import NO_BREAK
 from limpide.serve.access import AccessKey, Usage, create, listed, revoke, usage
 from limpide.serve.store import Store, database_of, open_store
 from limpide.studio import parts
@@ -204,8 +205,8 @@ def draw_usage(visit: Visit, spent: list[Usage]) -> None:
         return
     whole = visit.words.whole
     rows = [
-        [visit.words.date(one.day) or one.day, caller(visit, one), one.model, whole(one.requests),
-         whole(one.prompt_tokens), whole(one.answer_tokens)]
+        [(visit.words.date(one.day) or one.day).replace(" ", NO_BREAK), caller(visit, one), one.model,
+         whole(one.requests), whole(one.prompt_tokens), whole(one.answer_tokens)]
         for one in spent
     ]  # fmt: skip
     names = ("day", "key", "model", "requests", "prompt", "answer")

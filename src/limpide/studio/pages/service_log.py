@@ -13,12 +13,14 @@ from limpide.core.errors import LimpideError, MissingError, UsageError
 from limpide.serve.request_log.entry import Entry
 from limpide.serve.request_log.places import places
 from limpide.serve.request_log.read import Wanted, read
+from limpide.serve.stop_switch import stopped
 from limpide.studio import parts
-from limpide.studio.jobs import Job
+from limpide.studio.jobs import Job, require_none_running
 from limpide.studio.pages.release_approval import moment
 from limpide.studio.pages.service_keys import known
 from limpide.studio.visit import Visit
 
+LOOK_EVERY = 1.0  # seconds: what stops the service, or lets it go on, is shown in the list at once
 VERIFY = "log-verify"  # the kind of job
 LAST = 500  # entries read from the end
 SHOWN = 15  # on one page
@@ -59,6 +61,14 @@ def filters(visit: Visit, box: Element) -> None:
         for field in (kind, key, since):
             field.on_value_change(lambda: parts.safely(look))
         ui.timer(0, look, once=True)
+        order = [stopped(visit.project.service)]
+
+        async def follow() -> None:
+            if order[0] != (now := stopped(visit.project.service)):
+                order[0] = now
+                await look()
+
+        ui.timer(LOOK_EVERY, follow)
 
 
 def wanted(visit: Visit, kind: Any, key: Any, since: Any) -> Wanted:
@@ -126,6 +136,7 @@ def verification(visit: Visit) -> None:
     shown = parts.stack()
 
     def go() -> None:
+        require_none_running(visit.jobs, VERIFY)
         job = visit.jobs.start(VERIFY, ["log", "verify", "--state", str(visit.project.service)], who=visit.name)
         draw(visit, job, shown)
 

@@ -6,6 +6,7 @@ from nicegui import ui
 from nicegui.element import Element
 
 from limpide.core.errors import UsageError
+from limpide.serve.stop_switch import stopped
 from limpide.studio import parts
 from limpide.studio.jobs import Job
 from limpide.studio.pages.release_found import Found, public_keys, releases
@@ -37,7 +38,8 @@ class Follow:
         job = running(self.visit.jobs) or self.visit.jobs.last(SERVE)
         told = ready(self.visit.jobs.events(job)) if job else None
         keys = told is not None and any_open(self.visit.project)
-        now = f"{job and job.id} {job and self.visit.jobs.state(job)} {told} {keys}"
+        halted = stopped(self.visit.project.service) is not None
+        now = f"{job and job.id} {job and self.visit.jobs.state(job)} {told} {keys} {halted}"
         if now == self.before:
             return
         self.before = now
@@ -73,7 +75,10 @@ def answering(visit: Visit, job: Job, told: Ready) -> None:
     """Where it answers, lines to try it, and the button that ends it."""
     keys = any_open(visit.project)
     with parts.row():
-        parts.chip(visit.say("service.chip.on"), "good")
+        if stopped(visit.project.service) is None:
+            parts.chip(visit.say("service.chip.on"), "good")
+        else:
+            parts.chip(visit.say("service.chip.halted"), "bad")
         parts.chip(visit.say("service.chip.keys" if keys else "service.chip.no_keys"), "good" if keys else "info")
     parts.text(visit.say("service.answers", len(told.models), models=visit.words.join(told.models)))
     parts.code(f"{told.url}/v1")

@@ -71,6 +71,7 @@ def to_stop(visit: Visit, shown: Element) -> None:
 def order(visit: Visit, who: str, why: str) -> None:
     """Stop. After the deed comes the log: one that cannot be written must keep nobody from stopping."""
     require(visit, "stop")
+    who = named(visit, who)
     if not who.strip() or not why.strip():
         raise UsageError(visit.say("service.switch.both"))
     stop(visit.project.service, who, why)
@@ -83,7 +84,7 @@ def to_resume(visit: Visit, shown: Element) -> None:
     who = person(visit)
 
     async def go() -> None:
-        name = who.value or ""
+        name = named(visit, who.value or "")
         sure = await parts.confirm(
             visit.say("service.switch.resume"),
             visit.say("service.switch.resume.ask"),
@@ -93,8 +94,8 @@ def to_resume(visit: Visit, shown: Element) -> None:
             require(visit, "serve")
             if not name.strip():
                 raise UsageError(visit.say("service.switch.name"))
+            visit.log("operator.resume", name=name)  # first: what is not on record does not go on
             resume(visit.project.service, name)
-            visit.log("operator.resume", name=name)
             draw(visit, shown)
 
     parts.button(visit.say("service.switch.resume"), go, kind="primary", icon="play_arrow")
@@ -104,6 +105,11 @@ def person(visit: Visit) -> ui.input:
     """Whose name is put down; an account's cannot be changed."""
     field = ui.input(visit.say("service.switch.who"), value=visit.name).props("outlined maxlength=64").classes("field")
     return field.props("readonly") if visit.session.role is not None else field
+
+
+def named(visit: Visit, typed: str) -> str:
+    """Whose name is put down: with accounts the account's, whatever a browser sends."""
+    return typed if visit.session.role is None else visit.name
 
 
 def written(seconds: float) -> str:

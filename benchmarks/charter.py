@@ -1,7 +1,7 @@
 """How much of an editorial charter SmolLM2 learns, and what it costs elsewhere. Run it with: make bench-charter
 
 Each case is the recipe of examples/bicycle-hire up to its comparison with the base, trained on: the firm's answers as
-they are written, most of which break the charter; the same with the answers put right; and, as the recipe has it, with
+they are written, most of which break the charter; as the recipe has it, the same with the answers put right; and with
 preference pairs besides. Answers are counted before and after on the same questions, none of which was trained on.
 Nothing else should run on the machine meanwhile.
 """
@@ -37,10 +37,11 @@ class Case:
     held: bool = False
 
 
+PREFERENCES = {"loss": "dpo", "epochs": 1, "learning_rate": 1e-4, "sft": 0.1}
 CASES = (
     Case("answers as written", {"data": {"charter_pairs": False}}),
-    Case("answers put right", {"adapt": {"preferences": {"epochs": 0}}}),
-    Case("answers put right, and preferences", held=True),
+    Case("answers put right"),
+    Case("answers put right, and preferences", {"adapt": {"preferences": PREFERENCES}}, held=True),
 )
 
 

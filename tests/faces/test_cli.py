@@ -196,15 +196,16 @@ def test_verify_and_approve(limpide: Command, signed: Path, key_folder: Path) ->
     assert said.code == 0
     assert "2 files are exactly as signed" in said.out
     assert "no approval" in said.out
+    words = "Regardé\u00a0: tout\u202f!"  # the spaces of French
     approve = limpide(
-        "approve", signed, "--name", "Ada [Martin]", "--key", key_folder / "release.pem", "--statement", "Fine."
+        "approve", signed, "--name", "Ada [Martin]", "--key", key_folder / "release.pem", "--statement", words
     )
     assert approve.code == 0, approve.err
     assert "Approved by Ada [Martin]" in approve.out
     assert "approved by Ada [Martin]" in limpide(*verify).out
     record = limpide(*verify, "--json").json()
     assert record["valid"] is True
-    assert [a["statement"] for a in record["approvals"]] == ["Fine."]
+    assert [a["statement"] for a in record["approvals"]] == [words]
 
 
 def test_a_changed_byte_is_named(limpide: Command, signed: Path, key_folder: Path) -> None:

@@ -35,7 +35,7 @@ def test_sign_verify_approve_and_take_away(
         assert page.get_by_text("It can be served once it is signed").is_visible()
         page.get_by_label("Password of the key").fill("wrong")
         page.get_by_role("button", name="Sign this release").click()
-        page.locator(".dialog .notice.bad").get_by_text("does not open").wait_for()
+        page.locator(".dialog .notice.bad").get_by_text("not the password of the key").wait_for()
         page.locator(".dialog").get_by_role("button", name="Close").click()
         page.get_by_label("Password of the key").fill("correct horse")
         page.get_by_role("button", name="Sign this release").click()

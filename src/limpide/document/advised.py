@@ -20,6 +20,8 @@ def sentences(record: Record, code: str) -> Iterator[str]:
 
 
 def _shown(value: Any, spoken: Language) -> str:
+    if isinstance(value, list):
+        return spoken.join(spoken.name("language", code) for code in value)
     return spoken.significant(float(value)) if isinstance(value, int | float) else str(value)
 
 

@@ -5,7 +5,7 @@ publisher", or listed under `unknown`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from limpide.models.sources import Source, card_metadata, tokenizer_size, weight
 
 CLASSES_SHOWN = 20
 NOT_DOCUMENTED = "unknown: not documented in the files"
+CODE = re.compile("[a-z]{2,3}")  # of a language: ISO 639, without its region
+FEW = 0.1  # share of the rows below which their language is not worth a warning
 # Name of a section → headings of a model card that would describe it.
 _SECTIONS = {
     "training data": re.compile(r"training data|datasets?\b|data (?:mix|collection|sources)", re.I),
@@ -168,6 +170,23 @@ def count_parameters(tensors: Mapping[str, Tensor]) -> tuple[int, dict[str, int]
     notes = (f"{scales:,} scales of quantised weights are not counted as parameters",) if scales else ()
     ordered = dict(sorted(counts.items(), key=lambda pair: -pair[1]))
     return sum(counts.values()), ordered, notes
+
+
+def languages_of(folder: Path) -> tuple[str, ...]:
+    """What the publisher of the model in `folder` declares that it speaks; empty where nobody says."""
+    return _texts(card_metadata(folder).get("language")) or _languages(folder)
+
+
+def unspoken(declared: Sequence[str], rows: Mapping[str, int]) -> list[str]:
+    """Languages of a good part of the rows that are not among those declared; nothing where these are no codes.
+
+    rows: code → how many.
+    """
+    codes = {one.lower().replace("_", "-").split("-")[0] for one in declared}
+    if not codes or not all(CODE.fullmatch(code) for code in codes):
+        return []
+    enough = FEW * sum(rows.values())
+    return [code for code, count in rows.items() if CODE.fullmatch(code) and count >= enough and code not in codes]
 
 
 def _languages(folder: Path) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def run(subject: Subject, settings: TrainSettings, progress: Progress) -> Result
     precision = faster_precision() if settings.precision == "auto" else settings.precision
     model = open_model(subject.the_model(), precision=precision)
     material = render(model, lessons, [], settings.pack_tokens)
-    rows = rows_of(lessons, data)
+    rows = rows_of(lessons, data) | languages(lessons, subject.the_model())
     speed = None if head.asked(subject, settings) else speed_of(model, material, settings, subject, progress)
     cost = cost_of(model, material, settings, speed) | compute_of(model, material, settings)
     told = [*reasons(rows, cost)]
@@ -84,6 +84,16 @@ def rows_of(lessons: Lessons, data: Path) -> dict[str, Any]:
         "smallest": smallest_detectable_paired_share(CHANGING, len(held_out)) if held_out else None,
         "taught": taught(learnt, held_out),
     }
+
+
+def languages(lessons: Lessons, model: Path) -> dict[str, Any]:
+    """Languages of the answers that the model is not declared to speak, and those that it is."""
+    from limpide.data.texts import language
+    from limpide.models.passport import languages_of, unspoken
+
+    declared = languages_of(model)
+    found = Counter(language(row) or "" for row in lessons.taught)
+    return {"declared": list(declared), "unspoken": unspoken(declared, found)}
 
 
 def taught(learnt: Sequence[Example], held_out: Sequence[Example]) -> dict[str, float] | None:
@@ -201,6 +211,8 @@ def reasons(rows: Mapping[str, Any], cost: Mapping[str, Any]) -> Iterator[dict[s
     known = rows["taught"]
     if known is not None and known["high"] < 0.5:
         yield {"code": "look up", "what": known}
+    if rows.get("unspoken"):
+        yield {"code": "language", "what": {"declared": rows["declared"], "unspoken": rows["unspoken"]}}
     if rows["texts"] and not rows["answers"]:
         yield {"code": "texts alone", "what": {"texts": rows["texts"]}}
     if 0 < rows["answers"] < FEW_ROWS:

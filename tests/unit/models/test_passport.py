@@ -8,7 +8,7 @@ import pytest
 
 from limpide.models.embedded import SMOLLM2
 from limpide.models.gguf_folder import SOURCE_FILE
-from limpide.models.passport import NOT_DOCUMENTED, count_parameters, passport
+from limpide.models.passport import NOT_DOCUMENTED, count_parameters, passport, unspoken
 from limpide.models.safetensors_header import Tensor
 from limpide.models.sources import resolve
 from tiny import CHAT_FAMILIES, CONTEXT, FAMILY_NAMES, VOCABULARY, tiny_folder, tiny_network
@@ -145,3 +145,10 @@ def test_languages_of_a_gguf_file_and_of_the_embedded_model(tmp_path: Path) -> N
     assert passport(resolve(str(folder))).languages == ("fr",)
     (folder / SOURCE_FILE).write_text(json.dumps({"alias": SMOLLM2.alias}))
     assert passport(resolve(str(folder))).languages == ("en",)
+
+
+def test_a_language_is_unspoken_where_others_are_declared() -> None:
+    assert unspoken(["en-GB"], {"fr": 40, "en": 60, "not recognised": 3}) == ["fr"]
+    assert unspoken(["en"], {"fr": 1, "en": 99}) == []
+    assert unspoken(["en", "multilingual"], {"fr": 9}) == [], "no list of languages"
+    assert unspoken([], {"fr": 9}) == []

@@ -1,5 +1,6 @@
 """Advice before a training: what it says follows from the rows, and what it costs from steps that were taken."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,17 @@ def test_little_is_said_to_be_little(tiny_path: Callable[[str], Path], tmp_path:
     found = asked(tiny_path("llama"), folder(tmp_path / "data", rows(1), rows(1, first=1)[:4]), tmp_path / "out")
     assert found["verdict"] == "doubtful"
     assert {reason["code"] for reason in found["reasons"]} == {"few rows", "few wordings", "little to judge on"}
+
+
+def test_a_language_that_the_model_does_not_speak_is_told(tiny_path: Callable[[str], Path], tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_path("llama"), model)
+    (model / "README.md").write_text("---\nlanguage: fr\n---\n", encoding="utf-8")
+    found = asked(model, folder(tmp_path / "data", rows(6), rows(3, first=6)), tmp_path / "out")
+    assert found["rows"]["unspoken"] == ["en"]
+    assert found["verdict"] == "doubtful"
+    said = list(sentences(found, "en"))
+    assert said[1].startswith("The model is declared for: French. Your answers are also in: English.")
 
 
 def test_compute_is_that_of_every_epoch(tiny_path: Callable[[str], Path], tmp_path: Path) -> None:

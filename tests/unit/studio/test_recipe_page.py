@@ -25,6 +25,7 @@ from limpide.studio.pages.recipe_file import (
     unsaved,
 )
 from limpide.studio.pages.recipe_offers import AXES, OFFERED, STRENGTHS, offers, strength_of, without_suite
+from limpide.studio.pages.recipe_sector import choose, kept
 from limpide.studio.project import Project
 
 PRESS = Path(__file__).parents[3] / "examples" / "press-operator" / "recipe.yaml"
@@ -290,3 +291,19 @@ def test_who_only_looks_discards_nothing(tmp_path: Path) -> None:
     draft: Any = None
     with pytest.raises(UsageError, match="may_not"):
         asyncio.run(Editor(reader, draft).discard())
+
+
+def test_a_sector_keeps_what_was_chosen_and_none_gives_back_what_stood(project: Project) -> None:
+    project.change_draft(data={"personal_data": "mask"})
+    draft = open_draft(project, "en")
+    draft.put("data.personal_data", "mask")
+    gates = [load_pack("health").gates[0], "domain.accuracy is above 80%"]
+    draft.put("gates", gates)
+    visit: Any = SimpleNamespace(may=lambda action: True, say=lambda key: key, language="en", project=project)
+    fields: Any = SimpleNamespace(draft=draft, changed=lambda: None, redraw=lambda section: None)
+    for sector in ("health", "media"):
+        choose(visit, fields, sector)
+        assert draft.get("data.personal_data") == "mask"
+        assert ("personal_data", "mask", "refuse") in kept(draft.get("data"), load_pack(sector))
+    choose(visit, fields, "")
+    assert sorted(draft.get("gates")) == sorted(gates)

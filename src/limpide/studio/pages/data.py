@@ -27,6 +27,7 @@ from limpide.studio.pages.data_files import (
 )
 from limpide.studio.pages.data_findings import findings_of
 from limpide.studio.pages.data_held import draw_file, receive
+from limpide.studio.pages.data_languages import draw_languages
 from limpide.studio.pages.data_recipe import draw_other, other_data
 from limpide.studio.pages.data_show import LOOK, ROWS, draw_examples
 from limpide.studio.visit import Visit
@@ -229,6 +230,7 @@ class DataPage:
         if isinstance(result, dict) and "checks" in result:
             places = {one.name: one.path for one in held}
             found = findings_of(result, self.project.draft().data)
+            draw_languages(visit, result)
             draw_findings(visit, result, found, places, self.set if self.may else None)
             if not found.stops:
                 with parts.row():

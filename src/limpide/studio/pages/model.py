@@ -73,14 +73,14 @@ class ModelPage:
         jobs = self.visit.jobs
         last = jobs.last(KIND)
         if last is not None and jobs.state(last) == "done":
-            return _passport(jobs.result(last))
-        done = (_passport(jobs.result(job)) for job in jobs.all(KIND) if base and jobs.state(job) == "done")
+            return passport_of(jobs.result(last))
+        done = (passport_of(jobs.result(job)) for job in jobs.all(KIND) if base and jobs.state(job) == "done")
         return next((one for one in done if one is not None and exact_ref(one) == base), None)
 
     def draw_chosen(self, base: str) -> None:
         visit = self.visit
         known = any(
-            exact_ref(one) == base for job in visit.jobs.all(KIND) if (one := _passport(visit.jobs.result(job)))
+            exact_ref(one) == base for job in visit.jobs.all(KIND) if (one := passport_of(visit.jobs.result(job)))
         )
         words = "model.chosen_is" if known else "model.not_opened"
         parts.notice("good", visit.say(words, ref=base))
@@ -198,7 +198,7 @@ def ref_of(job: Job) -> str:
     return job.argv[1]
 
 
-def _passport(result: Any) -> Passport | None:
+def passport_of(result: Any) -> Passport | None:
     """What a job printed; None where it printed none, or one of another version of Limpide."""
     try:
         return Passport.model_validate(result)

@@ -145,8 +145,9 @@ class Routes:
     async def document(self, _: Request) -> Response:
         return Response(self._document, media_type="application/json")
 
-    async def list_models(self, _: Request) -> Response:
-        rows = [answers.model_row(offered, self.started) for offered in self.shelf]
+    async def list_models(self, request: Request) -> Response:
+        may_use = request.state.caller.may_use
+        rows = [answers.model_row(offered, self.started) for offered in self.shelf if may_use(offered.id)]
         return json_reply({"object": "list", "data": rows})
 
     async def show_model(self, request: Request) -> Response:

@@ -75,6 +75,8 @@ def run_studio(
 def make_app(project: Project, settings: StudioSettings, way_in: "WayIn", host: str, *, secure: bool) -> Any:
     """The ASGI application. NiceGUI is imported here: it reads where to keep its files when it is."""
     os.environ["NICEGUI_STORAGE_PATH"] = str(project.own / "nicegui")
+    if settings.database is not None:  # for the keys' page, and for the services that are started from here
+        os.environ["LIMPIDE_DATABASE"] = settings.database
     from limpide.studio.app import Studio, create_app
 
     studio = Studio(project, settings, way_in.sessions, Jobs(project.jobs, project.folder), way_in.reception)

@@ -24,5 +24,7 @@ class StudioSettings(Settings):
     tls_certificate: Path | None = Field(default=None, description="certificate chain (PEM), to answer over HTTPS")
     tls_key: Path | None = Field(default=None, description="private key (PEM) of the certificate")
     database: str | None = Field(
-        default=None, description="SQLAlchemy URL of the accounts; default: SQLite in the project's .limpide/serve"
+        default=None,
+        description="SQLAlchemy URL of the accounts, keys and usage (or LIMPIDE_DATABASE); default: SQLite in the "
+        "project's .limpide/serve",
     )

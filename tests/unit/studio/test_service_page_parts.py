@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from limpide.core.errors import UsageError
-from limpide.serve.access import AccessKey, Usage
+from limpide.serve.access import AccessKey, Usage, revoke
 from limpide.serve.request_log.entry import Entry
 from limpide.serve.request_log.read import Wanted
 from limpide.serve.stop_switch import stopped
-from limpide.studio.pages.service_keys import any_open, asked, caller, in_words, known, made, standing
+from limpide.studio.pages.service_keys import asked, caller, in_words, keys_asked, known, made, opened, standing
 from limpide.studio.pages.service_log import line, wanted
 from limpide.studio.pages.service_process import Ready, argv, curl, python, ready, running
 from limpide.studio.pages.service_state import checked_port
@@ -121,12 +121,15 @@ def test_the_form_of_a_key() -> None:
 def test_keys_are_made_listed_and_looked_for_without_making_a_database(tmp_path: Path) -> None:
     project = Project(tmp_path)
     assert known(project) == ([], [])
-    assert not any_open(project)
+    assert not keys_asked(project)
     assert not (tmp_path / ".limpide").exists()
     new, secret = made(project, asked("HR tool", 30, None, None, None))
     assert secret.startswith(f"lmp_{new.id}_")
     assert [one.name for one in known(project)[0]] == ["HR tool"]
-    assert any_open(project)
+    assert keys_asked(project)
+    with opened(project) as store:
+        revoke(store, new.id)
+    assert keys_asked(project)  # as the gateway: the last one revoked opens it to nobody
 
 
 def test_callers_without_a_key_have_a_name() -> None:

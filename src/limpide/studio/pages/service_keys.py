@@ -44,10 +44,9 @@ def known(project: Project) -> tuple[list[AccessKey], list[Usage]]:
         return listed(store), usage(store)
 
 
-def any_open(project: Project) -> bool:
-    """Whether callers are asked for a key: one was made that still opens."""
-    now = datetime.now(UTC)
-    return any(key.opens(now) for key in known(project)[0])
+def keys_asked(project: Project) -> bool:
+    """Whether callers are asked for a key: from the first one that was ever made, as `Doorkeeper.asked` has it."""
+    return bool(known(project)[0])
 
 
 async def keys(visit: Visit) -> None:

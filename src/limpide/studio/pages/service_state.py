@@ -11,7 +11,7 @@ from limpide.studio import parts
 from limpide.studio.jobs import Job
 from limpide.studio.pages.release_found import Found, public_keys, releases
 from limpide.studio.pages.release_rights import allowed, require
-from limpide.studio.pages.service_keys import any_open
+from limpide.studio.pages.service_keys import keys_asked
 from limpide.studio.pages.service_process import SERVE, Ready, argv, curl, python, ready, running
 from limpide.studio.visit import Visit
 
@@ -37,7 +37,7 @@ class Follow:
     def look(self) -> None:
         job = running(self.visit.jobs) or self.visit.jobs.last(SERVE)
         told = ready(self.visit.jobs.events(job)) if job else None
-        keys = told is not None and any_open(self.visit.project)
+        keys = told is not None and keys_asked(self.visit.project)
         halted = stopped(self.visit.project.service) is not None
         now = f"{job and job.id} {job and self.visit.jobs.state(job)} {told} {keys} {halted}"
         if now == self.before:
@@ -73,7 +73,7 @@ class Follow:
 
 def answering(visit: Visit, job: Job, told: Ready) -> None:
     """Where it answers, lines to try it, and the button that ends it."""
-    keys = any_open(visit.project)
+    keys = keys_asked(visit.project)
     with parts.row():
         if stopped(visit.project.service) is None:
             parts.chip(visit.say("service.chip.on"), "good")

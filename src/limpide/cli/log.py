@@ -217,6 +217,25 @@ def purge(
 
 
 @app.command
+def sign(*, where: Where = HERE, as_json: Json = False) -> None:
+    """Sign a head of all that the log holds now, as the service does every few minutes and when it stops.
+
+    Example: limpide log sign
+    """
+    from limpide.serve.request_log.places import require_log
+    from limpide.serve.request_log.writer import RequestLog
+
+    places = where.places()
+    require_log(places.folder)
+    with RequestLog(places) as log:
+        head = log.head()
+    if as_json:
+        print_json(head.record())
+    else:
+        print(f"signed: {_entries(head.tree_size)}, {head.root}")
+
+
+@app.command
 def export(into: Path, *, where: Where = HERE, as_json: Json = False) -> None:
     """Copy the log, its heads and its public key, with how to verify them, for somebody else. No text, no key of one.
 

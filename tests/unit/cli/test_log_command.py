@@ -153,6 +153,16 @@ def test_purge_says_what_it_would_remove_and_removes_it(limpide: Run, log: Place
     assert limpide("log", "verify")[0] == 0
 
 
+def test_a_head_is_signed_on_demand(limpide: Run, log: Places) -> None:
+    before = len(heads_path(log.heads).read_bytes().splitlines())
+    code, out, _ = limpide("log", "sign", "--json")
+    assert code == 0
+    head = json.loads(out)
+    assert head["tree_size"] == 36
+    assert len(heads_path(log.heads).read_bytes().splitlines()) == before + 1
+    assert limpide("log", "verify")[0] == 0
+
+
 def test_match_and_erase(limpide: Run, log: Places) -> None:
     text = Path("question.txt")
     text.write_text("question 3\n")  # an editor adds the newline

@@ -55,7 +55,7 @@ def receipt(places: Places, public: PublicKey, seq: int, held: Head | None = Non
         raise UsageError(
             f"No signed head counts entry {seq} yet.",
             received=f"the last head counts {head.tree_size if head else 0} entries",
-            remedy="heads are signed every few minutes, and when the service stops: ask again later",
+            remedy="limpide log sign  (the service does so every few minutes, and when it stops)",
         )
     if held is not None and (held.log, held.tree_size > head.tree_size) != (head.log, False):
         raise IntegrityError(

@@ -125,7 +125,7 @@ def test_a_fault_in_limpide_is_told_without_a_traceback(limpide: Command, monkey
     raising(monkeypatch, ZeroDivisionError("oops"))
     said = limpide("families")
     assert said.code == 1
-    assert "A fault in Command: ZeroDivisionError: oops" in said.err
+    assert "A fault in Limpide: ZeroDivisionError: oops" in said.err
     assert "LIMPIDE_DEBUG=1" in said.err
     assert limpide("families", "--json").error()["exit_code"] == 1
     monkeypatch.setenv("LIMPIDE_DEBUG", "1")

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from limpide.serve.request_log.places import Places
     from limpide.serve.request_log.verify import Verdict
 
-app = App(name="log", help="Read, verify, purge or export the request log.", help_format="plaintext")
+HELP = """Read, verify, purge or export the request log of a service.
+
+Example: limpide log verify
+"""
+app = App(name="log", help=HELP, help_format="plaintext")
 Flag = Parameter(negative="")
 
 

@@ -29,6 +29,7 @@ HERE, FAR = "192.0.2.1", "203.0.113.9"
 def door(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doorkeeper]:
     """One that reads its rows at every request."""
     monkeypatch.setattr(access, "ROWS_LAST", 0.0)
+    monkeypatch.setattr(access, "UNKNOWN_LASTS", 0.0)
     made = Doorkeeper(store, None)
     yield made
     made.close()

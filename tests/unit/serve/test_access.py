@@ -390,14 +390,17 @@ def test_a_database_that_fails_refuses_for_a_moment(
     def fail() -> None:
         raise UsageError("The database at x cannot be used.")
 
-    monkeypatch.setattr(store, "reading", fail)
-    told = refused(door.admit(secret, HERE))
+    with monkeypatch.context() as failing:
+        failing.setattr(store, "reading", fail)
+        told = refused(door.admit(secret, HERE))
     assert (told.status, told.code, told.retry_after) == (503, "keys_unavailable", 5)
-    monkeypatch.undo()
     assert admit(door, secret).name == "HR tool"
 
 
-def test_no_secret_in_any_log_or_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_in_any_log_or_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "UNKNOWN_LASTS", 0.0)
     from limpide.serve.store import open_store
 
     store = open_store(tmp_path / "x.db")

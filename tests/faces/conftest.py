@@ -37,9 +37,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser for all tests of a process; `visitor(chromium, studio.way_in(), …)` opens a profile of its own."""
+    """One browser for the tests of a file; `visitor(chromium, studio.way_in(), …)` opens a profile of its own.
+
+    No longer: Playwright's running loop would keep later tests of the process from running theirs.
+    """
     with browser() as opened:
         yield opened
 

@@ -3,5 +3,9 @@
 import zipfile
 
 OLE = b"\xd0\xcf\x11\xe0"  # its first bytes
-# Raised where a file is no package: NotImplementedError is zipfile's word for one that asks for a newer zip.
-NO_PACKAGE = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError)
+NO_PACKAGE = (  # what zipfile raises for a file that is no package, or a damaged one
+    zipfile.BadZipFile,
+    NotImplementedError,  # reason: zipfile's own word for a package that asks for a newer zip than it reads
+    OSError,
+    ValueError,
+)

@@ -7,26 +7,16 @@ from typing import Any
 
 import pytest
 
-from limpide.cli.main import main
+from commands import Command, calling
 
 KEY = "API_KEY=a8Fk39dLs02mZq7X1"
 VERBS = ("open", "bleed", "drain", "grease", "inspect", "replace", "label", "weigh")
 HONEST = [{"prompt": f"How do I {verb} part {i}?", "answer": f"Use tool {i}."} for i, verb in enumerate(VERBS)]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def limpide(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            main([str(a) for a in arguments])
-            code: Any = 0
-        except SystemExit as end:
-            code = end.code
-        return (code, *capsys.readouterr())
-
-    return run
+def limpide(capsys: pytest.CaptureFixture[str]) -> Command:
+    return calling(capsys)
 
 
 def write(folder: Path, *rows: dict[str, Any], name: str = "rows.jsonl") -> Path:
@@ -34,14 +24,14 @@ def write(folder: Path, *rows: dict[str, Any], name: str = "rows.jsonl") -> Path
     return folder / name
 
 
-def test_honest_rows_leave_with_zero(limpide: Run, tmp_path: Path) -> None:
+def test_honest_rows_leave_with_zero(limpide: Command, tmp_path: Path) -> None:
     code, out, err = limpide("data", "check", write(tmp_path))
     assert (code, "rows.jsonl: 8 rows, read as prompt and answer" in out) == (0, True), err
     assert "✗" not in out
     assert "!" not in out
 
 
-def test_what_stops_leaves_with_two_and_shows_lines(limpide: Run, tmp_path: Path) -> None:
+def test_what_stops_leaves_with_two_and_shows_lines(limpide: Command, tmp_path: Path) -> None:
     rows = [{"prompt": "x"}, {"prompt": "Set?", "answer": KEY}, {"prompt": "Who?", "answer": "Ask Sylvie Roux."}]
     code, out, err = limpide("data", "check", write(tmp_path, *rows))
     assert code == 2
@@ -51,14 +41,14 @@ def test_what_stops_leaves_with_two_and_shows_lines(limpide: Run, tmp_path: Path
     assert "a8Fk39" not in out + err
 
 
-def test_places_are_shown_up_to_a_number(limpide: Run, tmp_path: Path) -> None:
+def test_places_are_shown_up_to_a_number(limpide: Command, tmp_path: Path) -> None:
     path = write(tmp_path, *({"prompt": f"Who is {'xyz'[i]}?", "answer": "a@ex.org"} for i in range(3)))
     _, out, _ = limpide("data", "check", path, "--places", "1")
     assert out.count("e-mail address 'a…@…org'") == 1
     assert "    … and 2 more" in out
 
 
-def test_the_same_for_programs(limpide: Run, tmp_path: Path) -> None:
+def test_the_same_for_programs(limpide: Command, tmp_path: Path) -> None:
     code, out, err = limpide("data", "check", write(tmp_path, {"prompt": "Set?", "answer": KEY}), "--json")
     facts = json.loads(out)
     assert (code, facts["stops"]) == (2, ["secrets"])
@@ -68,7 +58,7 @@ def test_the_same_for_programs(limpide: Run, tmp_path: Path) -> None:
     assert json.loads(err.splitlines()[-1])["exit_code"] == 2
 
 
-def test_the_tokens_of_a_model(limpide: Run, tmp_path: Path, tiny_path: Callable[[str], Path]) -> None:
+def test_the_tokens_of_a_model(limpide: Command, tmp_path: Path, tiny_path: Callable[[str], Path]) -> None:
     path = write(tmp_path, {"prompt": "Say it all?", "answer": "again and " * 2000 + "the end"})
     code, out, err = limpide("data", "check", path, "--model", tiny_path("llama"))
     assert (code, "1 check stops: tokens." in err) == (2, True)
@@ -77,14 +67,14 @@ def test_the_tokens_of_a_model(limpide: Run, tmp_path: Path, tiny_path: Callable
     assert (code, json.loads(out)["checks"]["tokens"]["facts"]["longer_than_context"]) == (0, 0)
 
 
-def test_columns_can_be_named(limpide: Run, tmp_path: Path) -> None:
+def test_columns_can_be_named(limpide: Command, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("Q,R\n" + "".join(f"{row['prompt']},{row['answer']}\n" for row in HONEST))
     code, out, err = limpide("data", "check", tmp_path / "rows.csv", "--columns.prompt", "Q", "--columns.answer", "R")
     assert (code, "prompt = 'Q', answer = 'R'" in out) == (0, True), err
 
 
 @pytest.mark.parametrize("command", ["check", "card"])
-def test_bad_input(limpide: Run, tmp_path: Path, command: str) -> None:
+def test_bad_input(limpide: Command, tmp_path: Path, command: str) -> None:
     more = ("--out", tmp_path / "card") if command == "card" else ()
     code, _, err = limpide("data", command, *more)
     assert (code, "No file of examples was named." in err) == (2, True)
@@ -97,7 +87,7 @@ def test_bad_input(limpide: Run, tmp_path: Path, command: str) -> None:
 
 
 def test_one_row_by_its_line_or_its_id_and_where_it_would_be_cut(
-    limpide: Run, tmp_path: Path, tiny_path: Callable[[str], Path]
+    limpide: Command, tmp_path: Path, tiny_path: Callable[[str], Path]
 ) -> None:
     path, model = write(tmp_path, {"prompt": "Which?", "answer": "Left.", "id": "mine"}), tiny_path("llama")
     _, by_line, _ = limpide("data", "show", path, "--model", model, "--row", "9")
@@ -113,7 +103,7 @@ def test_one_row_by_its_line_or_its_id_and_where_it_would_be_cut(
 
 
 def test_what_is_masked_before_training_is_shown_masked_and_bad_rows_are_counted(
-    limpide: Run, tmp_path: Path, tiny_path: Callable[[str], Path]
+    limpide: Command, tmp_path: Path, tiny_path: Callable[[str], Path]
 ) -> None:
     rows = [{"prompt": "x"}, {"id": "mine", "prompt": "Who is Ada?", "answer": "Write to ada@example.org: été."}]
     asked = ("data", "show", write(tmp_path, *rows), "--model", tiny_path("llama"), "--row", "mine", "--json")
@@ -125,7 +115,7 @@ def test_what_is_masked_before_training_is_shown_masked_and_bad_rows_are_counted
     assert "Write to [EMAIL]: été." in "".join(run["text"] for run in json.loads(out)[0]["runs"])
 
 
-def test_documents_and_a_charter_are_checked_beside(limpide: Run, tmp_path: Path) -> None:
+def test_documents_and_a_charter_are_checked_beside(limpide: Command, tmp_path: Path) -> None:
     (tmp_path / "manual.md").write_text("# Contact\n\nWrite to ada.roux@example.org before you start the press.\n")
     (tmp_path / "rules.yaml").write_text("forbidden: [{term: cheap}]\n")
     given = (write(tmp_path), tmp_path / "manual.md", "--charter", tmp_path / "rules.yaml")
@@ -138,7 +128,7 @@ def test_documents_and_a_charter_are_checked_beside(limpide: Run, tmp_path: Path
     assert facts["files"][0]["languages"] == {"en": 8}
 
 
-def test_more_places_for_programs_that_ask(limpide: Run, tmp_path: Path) -> None:
+def test_more_places_for_programs_that_ask(limpide: Command, tmp_path: Path) -> None:
     path = write(tmp_path, *({"prompt": f"Who is number {i}?", "answer": "a@ex.org"} for i in range(60)))
     _, out, _ = limpide("data", "check", path, "--json")
     assert len(json.loads(out)["checks"]["personal_data"]["places"]) == 50
@@ -147,12 +137,14 @@ def test_more_places_for_programs_that_ask(limpide: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("option", ["--rows", "--limit"])
-def test_a_number_that_shows_nothing_is_refused(limpide: Run, tmp_path: Path, option: str) -> None:
+def test_a_number_that_shows_nothing_is_refused(limpide: Command, tmp_path: Path, option: str) -> None:
     code, _, err = limpide("data", "show", write(tmp_path), option, "-3")
     assert (code, f"{option} is a number from 1 up" in err) == (2, True), err
 
 
-def test_both_sides_of_a_preference_are_shown(limpide: Run, tmp_path: Path, tiny_path: Callable[[str], Path]) -> None:
+def test_both_sides_of_a_preference_are_shown(
+    limpide: Command, tmp_path: Path, tiny_path: Callable[[str], Path]
+) -> None:
     path = write(tmp_path, name="a.jsonl")
     path.write_text(json.dumps({"prompt": "Which?", "chosen": "Left.", "rejected": "Right."}) + "\n")
     with path.open("a") as file:
@@ -167,13 +159,13 @@ def test_both_sides_of_a_preference_are_shown(limpide: Run, tmp_path: Path, tiny
 
 
 def test_an_encoder_has_no_conversations_to_show(
-    limpide: Run, tmp_path: Path, tiny_path: Callable[[str], Path]
+    limpide: Command, tmp_path: Path, tiny_path: Callable[[str], Path]
 ) -> None:
     code, _, err = limpide("data", "show", write(tmp_path), "--model", tiny_path("bert"))
     assert (code, "it has no conversations to show" in err) == (2, True), err
 
 
-def test_a_card_is_written(limpide: Run, tmp_path: Path) -> None:
+def test_a_card_is_written(limpide: Command, tmp_path: Path) -> None:
     out = tmp_path / "card"
     code, said, err = limpide("data", "card", write(tmp_path), "--out", out, "--language", "fr", "--croissant")
     assert code == 0, err
@@ -183,7 +175,7 @@ def test_a_card_is_written(limpide: Run, tmp_path: Path) -> None:
     assert "The card says that these files would be refused: secrets." in said
 
 
-def test_the_sheet_of_a_spreadsheet_is_named_and_can_be_chosen(limpide: Run, tmp_path: Path) -> None:
+def test_the_sheet_of_a_spreadsheet_is_named_and_can_be_chosen(limpide: Command, tmp_path: Path) -> None:
     import openpyxl
 
     book = openpyxl.Workbook()
@@ -201,12 +193,12 @@ def test_the_sheet_of_a_spreadsheet_is_named_and_can_be_chosen(limpide: Run, tmp
     assert (code, json.loads(out)["examples"]) == (0, 8)
 
 
-def test_columns_that_were_not_read_are_said(limpide: Run, tmp_path: Path) -> None:
+def test_columns_that_were_not_read_are_said(limpide: Command, tmp_path: Path) -> None:
     _, out, _ = limpide("data", "check", write(tmp_path, {"prompt": "Why?", "answer": "So.", "Thème": "x"}))
     assert "answer = 'answer'; not read: Thème" in out
 
 
-def test_nothing_in_a_file_commands_the_terminal(limpide: Run, tmp_path: Path) -> None:
+def test_nothing_in_a_file_commands_the_terminal(limpide: Command, tmp_path: Path) -> None:
     path = tmp_path / "ro\x1b[31mws.jsonl"
     path.write_text('{"que\\u001b[2Jry": "x"}\n')
     code, out, err = limpide("data", "check", path)
@@ -216,7 +208,7 @@ def test_nothing_in_a_file_commands_the_terminal(limpide: Run, tmp_path: Path) -
     assert "\x1b" not in out + err
 
 
-def test_what_a_check_says_is_not_said_twice(limpide: Run, tmp_path: Path) -> None:
+def test_what_a_check_says_is_not_said_twice(limpide: Command, tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps(HONEST[0]) + "\n")
     code, out, _ = limpide("data", "check", path)

@@ -4,31 +4,18 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from limpide.cli.main import main
+from commands import Command, calling
 from limpide.serve.request_log.places import Places, heads_path, places
 from request_logs import DAY, NOON, Clock, lines_of, put, told, written
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def limpide(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            main([str(a) for a in arguments])
-            code: Any = 0
-        except SystemExit as end:
-            code = end.code
-        return (code, *capsys.readouterr())
-
-    return run
+def limpide(capsys: pytest.CaptureFixture[str]) -> Command:
+    return calling(capsys)
 
 
 @pytest.fixture
@@ -38,7 +25,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     return written(Path(".limpide/serve"))
 
 
-def test_verify_says_what_holds_and_what_it_cannot_say(limpide: Run, log: Places) -> None:
+def test_verify_says_what_holds_and_what_it_cannot_say(limpide: Command, log: Places) -> None:
     code, out, _ = limpide("log", "verify")
     assert code == 0
     assert "intact" in out
@@ -51,7 +38,7 @@ def test_verify_says_what_holds_and_what_it_cannot_say(limpide: Run, log: Places
     assert (found["intact"], found["end"], found["damage"], found["notes"]) == (True, 36, None, [])
 
 
-def test_verify_leaves_with_six_and_the_place(limpide: Run, log: Places) -> None:
+def test_verify_leaves_with_six_and_the_place(limpide: Command, log: Places) -> None:
     lines = lines_of(log, 1)
     put(log, 1, [line.replace(b'"n":3', b'"n":4') for line in lines])
     code, out, err = limpide("log", "verify")
@@ -66,7 +53,7 @@ def test_verify_leaves_with_six_and_the_place(limpide: Run, log: Places) -> None
     assert json.loads(err.splitlines()[-1])["faults"][0]["line"] == 4
 
 
-def test_verify_with_heads_that_were_held_elsewhere(limpide: Run, log: Places) -> None:
+def test_verify_with_heads_that_were_held_elsewhere(limpide: Command, log: Places) -> None:
     held = Path("held.jsonl")
     held.write_bytes(heads_path(log.heads).read_bytes())
     lines = lines_of(log, 2)
@@ -80,7 +67,7 @@ def test_verify_with_heads_that_were_held_elsewhere(limpide: Run, log: Places) -
     assert "the end was cut" in out
 
 
-def test_show_is_one_line_an_entry_whatever_a_caller_put_in_it(limpide: Run, tmp_path: Path) -> None:
+def test_show_is_one_line_an_entry_whatever_a_caller_put_in_it(limpide: Command, tmp_path: Path) -> None:
     with Clock().open(tmp_path / "state") as writer:
         writer.append("refuse", model="x\x1b[31m\n  99  forged", path="/v1/ok", n=3, why="a=b", nothing=None)
         writer.append("answer", texts={"prompt": "hidden"}, key="k1", names=["a", "b"])
@@ -93,7 +80,7 @@ def test_show_is_one_line_an_entry_whatever_a_caller_put_in_it(limpide: Run, tmp
     assert "hidden" not in out
 
 
-def test_show_finds_entries(limpide: Run, log: Places) -> None:
+def test_show_finds_entries(limpide: Command, log: Places) -> None:
     _, out, _ = limpide("log", "show", "--last", "2", "--since", "2026-11-24", "--until", "2026-11-25T00:00")
     assert [line.split()[0] for line in out.splitlines()] == ["22", "23"]
     _, out, _ = limpide("log", "show", "--event", "log.*", "--json")
@@ -126,7 +113,7 @@ def test_show_finds_entries(limpide: Run, log: Places) -> None:
         (["verify", "--receipt", "object.json"], "not a receipt"),
     ],
 )
-def test_what_cannot_be_done_is_said(limpide: Run, log: Places, options: list[str], said: str) -> None:
+def test_what_cannot_be_done_is_said(limpide: Command, log: Places, options: list[str], said: str) -> None:
     for name, content in (
         ("latin.txt", b"\xe9t\xe9"),
         ("not.json", b"{"),
@@ -140,7 +127,7 @@ def test_what_cannot_be_done_is_said(limpide: Run, log: Places, options: list[st
     assert not Path("nowhere").exists()
 
 
-def test_purge_says_what_it_would_remove_and_removes_it(limpide: Run, log: Places) -> None:
+def test_purge_says_what_it_would_remove_and_removes_it(limpide: Command, log: Places) -> None:
     with Clock(now=NOON + 2.2 * DAY).open(log.folder.parent) as writer:
         writer.append("answer")
     code, out, _ = limpide("log", "purge", "--dry-run", "--keep-days", "183")
@@ -153,7 +140,7 @@ def test_purge_says_what_it_would_remove_and_removes_it(limpide: Run, log: Place
     assert limpide("log", "verify")[0] == 0
 
 
-def test_a_head_is_signed_on_demand(limpide: Run, log: Places) -> None:
+def test_a_head_is_signed_on_demand(limpide: Command, log: Places) -> None:
     before = len(heads_path(log.heads).read_bytes().splitlines())
     code, out, _ = limpide("log", "sign", "--json")
     assert code == 0
@@ -163,7 +150,7 @@ def test_a_head_is_signed_on_demand(limpide: Run, log: Places) -> None:
     assert limpide("log", "verify")[0] == 0
 
 
-def test_match_and_erase(limpide: Run, log: Places) -> None:
+def test_match_and_erase(limpide: Command, log: Places) -> None:
     text = Path("question.txt")
     text.write_text("question 3\n")  # an editor adds the newline
     code, out, _ = limpide("log", "match", "15", "--text", text)
@@ -183,7 +170,7 @@ def test_match_and_erase(limpide: Run, log: Places) -> None:
     assert limpide("log", "verify")[0] == 0
 
 
-def test_a_receipt_is_checked_with_the_public_key_alone(limpide: Run, log: Places, tmp_path: Path) -> None:
+def test_a_receipt_is_checked_with_the_public_key_alone(limpide: Command, log: Places, tmp_path: Path) -> None:
     code, out, _ = limpide("log", "receipt", "17")
     assert code == 0
     assert "receipt-17.json is written" in out
@@ -206,7 +193,7 @@ def test_a_receipt_is_checked_with_the_public_key_alone(limpide: Run, log: Place
 
 
 @pytest.mark.parametrize("name", ["copy", "copy.zip"])
-def test_an_export_verifies_alone_with_and_without_limpide(limpide: Run, log: Places, name: str) -> None:
+def test_an_export_verifies_alone_with_and_without_limpide(limpide: Command, log: Places, name: str) -> None:
     code, out, _ = limpide("log", "export", name)
     assert (code, out) == (0, f"{name} is written: 36 entries, {len(told(heads_path(log.heads)))} heads that agree\n")
     if name.endswith(".zip"):
@@ -225,7 +212,7 @@ def test_an_export_verifies_alone_with_and_without_limpide(limpide: Run, log: Pl
     assert "does not follow" in subprocess.run(run, cwd="copy", capture_output=True, text=True, check=False).stderr
 
 
-def test_a_damaged_log_is_exported_as_it_is_and_says_so(limpide: Run, log: Places) -> None:
+def test_a_damaged_log_is_exported_as_it_is_and_says_so(limpide: Command, log: Places) -> None:
     put(log, 1, lines_of(log, 1)[1:])
     code, out, err = limpide("log", "export", "copy")
     assert code == 6
@@ -235,7 +222,7 @@ def test_a_damaged_log_is_exported_as_it_is_and_says_so(limpide: Run, log: Place
     assert not list(Path().glob(".copy*"))
 
 
-def test_help_has_an_example(limpide: Run) -> None:
+def test_help_has_an_example(limpide: Command) -> None:
     for command in ("verify", "show", "purge", "export", "match", "erase", "receipt"):
         code, out, _ = limpide("log", command, "--help")
         assert code == 0

@@ -77,7 +77,8 @@ def test_from_the_start_button_to_the_stop_switch(
         page.get_by_role("button", name="Revoke the key").click()
         page.locator(".dialog").get_by_role("button", name="Revoke").click()
         page.get_by_text("revoked", exact=True).first.wait_for()
-        page.get_by_text("no key is asked").wait_for()
+        assert "key_revoked" in call(line, secret)
+        assert "invalid_api_key" in call(line)  # a key is asked for from the first one on, though none is left
         page.get_by_role("button", name="End the service").click()
         page.locator(".dialog").get_by_role("button", name="End the service").click()
         page.get_by_text("No service is running").wait_for(timeout=60_000)

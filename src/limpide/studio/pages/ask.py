@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from urllib.parse import quote
 
 from nicegui import ui
 from nicegui.element import Element
@@ -11,6 +10,7 @@ from limpide.core.errors import UsageError
 from limpide.studio import parts
 from limpide.studio.frame import Page
 from limpide.studio.pages import ask_gateway
+from limpide.studio.pages.about import asked_for, choice
 from limpide.studio.pages.ask_panel import Asked, panel
 from limpide.studio.pages.ask_side import Side
 from limpide.studio.pages.ask_words import Word
@@ -43,21 +43,14 @@ class Asking:
 
     def __init__(self, visit: Visit, able: list[Found]) -> None:
         self.visit, self.able = visit, able
-        asked = ui.context.client.request.query_params.get("of", "")
-        self.found = next((one for one in able if one.id == asked), able[0])
+        self.found = asked_for(able)
         self.task: asyncio.Task[None] | None = None
         self.hidden = False
 
     def draw(self) -> None:
         visit = self.visit
         with parts.card():
-            if len(self.able) > 1:
-                ui.select(
-                    [one.id for one in self.able],
-                    value=self.found.id,
-                    label=visit.say("ask.release"),
-                    on_change=lambda event: ui.navigate.to(f"/ask?of={quote(str(event.value))}"),
-                ).props("outlined").classes("field")
+            choice("/ask", {one.id: one.id for one in self.able}, self.found, visit.say("ask.release"))
             self.question = ui.textarea(visit.say("ask.question")).props(f"outlined autogrow maxlength={LONGEST}")
             self.question.on("keydown.enter.ctrl", lambda: parts.safely(self.ask), args=[])
             with parts.row():

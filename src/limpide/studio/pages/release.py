@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 from nicegui import ui
 from nicegui.element import Element
-from nicegui.events import ValueChangeEventArguments
 
 from limpide.studio import documents as served
 from limpide.studio import parts
 from limpide.studio.frame import Page
+from limpide.studio.pages.about import asked_for, choice
 from limpide.studio.pages.release_approval import approval
 from limpide.studio.pages.release_found import Document, Found, documents, releases, size, the_release
 from limpide.studio.pages.release_look import dress
@@ -25,21 +25,9 @@ async def build(visit: Visit) -> None:
         parts.empty(visit.say("release.empty"), visit.say("release.empty.link"), "/run")
         return
     dress()
-    asked = ui.context.client.request.query_params.get("of", "")
-    chosen = next((one for one in found if one.id == asked), found[0])
-    if len(found) > 1:
-        choice(visit, found, chosen)
+    chosen = asked_for(found)
+    choice("/release", {one.id: one.id for one in found}, chosen, visit.say("release.choose"))
     await draw(visit, chosen.id, parts.stack())
-
-
-def choice(visit: Visit, found: list[Found], chosen: Found) -> None:
-    def go(event: ValueChangeEventArguments[str]) -> None:
-        ui.navigate.to(f"/release?of={quote(str(event.value))}")
-
-    names = [one.id for one in found]
-    ui.select(names, value=chosen.id, label=visit.say("release.choose"), on_change=go).props("outlined").classes(
-        "field"
-    )
 
 
 async def draw(visit: Visit, id: str, shown: Element) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from nicegui import ui
 from nicegui.element import Element
-from nicegui.events import ValueChangeEventArguments
 
 from limpide.core.errors import RecipeError
 from limpide.core.measure import Change
@@ -17,6 +16,7 @@ from limpide.document.tiles import but, tiles
 from limpide.recipe.gates import matches, parse_gate
 from limpide.studio import documents, parts
 from limpide.studio.frame import Page
+from limpide.studio.pages.about import asked_for, choice
 from limpide.studio.pages.report_figures import dress, evidence
 from limpide.studio.pages.report_numbers import became_worse
 from limpide.studio.pages.report_read import Reported, evidence_of, reports, whole_report
@@ -32,10 +32,8 @@ async def build(visit: Visit) -> None:
         parts.empty(visit.say("report.empty"), visit.say("report.empty.link"), "/run")
         return
     dress()
-    asked = ui.context.client.request.query_params.get("of", "")
-    chosen = next((one for one in found if one.id == asked), found[0])
-    if len(found) > 1:
-        choice(visit, found, chosen)
+    chosen = asked_for(found)
+    choice("/report", {one.id: label(visit, one) for one in found}, chosen, visit.say("report.choose"))
     record = await asyncio.to_thread(evidence_of, chosen)
     verdict(visit, chosen, record)
     key_numbers(visit, record)
@@ -43,17 +41,6 @@ async def build(visit: Visit) -> None:
     gates(visit, record)
     for name in suites.ordered(record.suite_names()):
         suite(visit, chosen, record, name)
-
-
-def choice(visit: Visit, found: list[Reported], chosen: Reported) -> None:
-    """Which run is reported on; the newest at first."""
-    options = {one.id: label(visit, one) for one in found}
-
-    def go(event: ValueChangeEventArguments[str]) -> None:
-        ui.navigate.to(f"/report?of={event.value}")
-
-    select = ui.select(options, value=chosen.id, label=visit.say("report.choose"), on_change=go)
-    select.props("outlined").classes("field wide")
 
 
 def label(visit: Visit, one: Reported) -> str:

@@ -9,6 +9,7 @@ from limpide.core.errors import UsageError
 from limpide.serve.stop_switch import stopped
 from limpide.studio import parts
 from limpide.studio.jobs import Job
+from limpide.studio.pages.about import asked_for
 from limpide.studio.pages.release_found import Found, public_keys, releases
 from limpide.studio.pages.release_rights import allowed, require
 from limpide.studio.pages.service_keys import keys_asked
@@ -113,9 +114,8 @@ def start_form(visit: Visit) -> None:
     parts.text(visit.say("service.off"))
     if not allowed(visit, "serve"):
         return
-    asked = ui.context.client.request.query_params.get("of", "")
     names = [one.id for one in found]
-    chosen = ui.select(names, value=asked if asked in names else names[0], label=visit.say("service.release"))
+    chosen = ui.select(names, value=asked_for(found).id, label=visit.say("service.release"))
     chosen.props("outlined").classes("field")
     waiting = parts.text(visit.say("service.waits")).classes("muted")
     waiting.bind_visibility_from(chosen, "value", lambda value: any(one.id == value and one.waits for one in found))

@@ -12,7 +12,8 @@ from faces.browser import RunningStudio, open_page, page_faults, running_studio,
 from faces.released import end_jobs, released
 from limpide.core import files
 from limpide.serve.request_log.read import read
-from limpide.studio.pages.ask_words import argv, tokens_of, words
+from limpide.studio.pages.ask_words import argv, kept, tokens_of, words
+from limpide.studio.project import Project
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,11 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningStu
     end_jobs(project)
 
 
-def kept(project: Path, command: list[str], record: dict[str, Any]) -> None:
+def asked_file(project: Path, answer: str) -> Path:
+    return kept(Project(project).asked, "What is E-104?", answer)
+
+
+def made_before(project: Path, command: list[str], record: dict[str, Any]) -> None:
     """An explanation that was made before, as a job leaves it."""
     folder = project / ".limpide" / "studio" / "jobs" / "20260101-000000-explain-abcdef"
     job = {"kind": "explain", "argv": [*command, "--json"], "started": 1.0, "who": "Ada", "home": str(project)}
@@ -62,7 +67,7 @@ def test_both_answer_side_by_side_and_a_word_opens(
         assert places[0] == 0
         model = str(project / "releases" / "press-operator-assistant-1.0.0")
         for text in (release.locator(".answer-text").inner_text(), answer):
-            kept(project, argv(model, "What is E-104?", text.strip(), 0), record)
+            made_before(project, argv(model, asked_file(project, text.strip()), 0), record)
         release.locator(".answer-word").first.click()
         why = page.get_by_role("region", name="Why a word was said")
         why.get_by_text("Can this explanation be believed?").wait_for()

@@ -82,6 +82,9 @@ def test_from_the_start_button_to_the_stop_switch(
         page.get_by_role("button", name="End the service").click()
         page.locator(".dialog").get_by_role("button", name="End the service").click()
         page.get_by_text("No service is running").wait_for(timeout=60_000)
+        said = "".join(file.read_text() for file in (project / ".limpide/studio/jobs").glob("*-serve-*/stderr"))
+        assert "answers at" in said
+        assert '"request"' not in said
         assert page_faults(page) == []
 
 

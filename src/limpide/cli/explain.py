@@ -15,7 +15,7 @@ from rich.text import Text
 
 from limpide.cli.output import Json, print_json, print_rows, progress, visible
 from limpide.core import files
-from limpide.core.errors import MissingError, ModelError, UsageError
+from limpide.core.errors import DataError, MissingError, ModelError, UsageError
 from limpide.core.operation import Subject
 from limpide.core.progress import Progress
 from limpide.document import notes, telling
@@ -23,7 +23,7 @@ from limpide.document.language import Language, language
 from limpide.document.weighed import CLEAR, Weight, share, weights
 from limpide.models.address import is_address, parse_address
 from limpide.understand.explain import EXPLANATION, Explained, ExplainSettings, HowExplained, operation
-from limpide.understand.methods import NAMES, chosen
+from limpide.understand.methods import NAMES, MethodName, chosen
 
 NO_BETTER = "no better than chance"  # a verdict of understand/faithfulness.py, which loads torch
 WORDS = 8  # words listed with their numbers
@@ -35,6 +35,7 @@ SAID = {
     "en": {"took": "Took {each}.", "page": "Page: {file}", "not run": "{method}: not run. {why}"},
     "fr": {"took": "Durée : {each}.", "page": "Page : {file}", "not run": "{method} : non calculé. {why}"},
 }
+ASKED = "JSON file that holds prompt and answer, so that they stand in no list of processes; instead of PROMPT"
 OPEN = "an open model: alias, folder, adapter folder, .gguf file, or hub:owner/name@revision"
 
 
@@ -48,8 +49,9 @@ class Told:
 
 def explain(
     model: Annotated[str, Parameter(help=OPEN.removeprefix("an open model: "))],
-    prompt: Annotated[str, Parameter(help="what the model is asked; for BERT a text with [MASK]")],
+    prompt: Annotated[str | None, Parameter(help="what the model is asked; for BERT a text with [MASK]")] = None,
     *,
+    asked: Annotated[Path | None, Parameter(help=ASKED)] = None,
     method: Annotated[
         tuple[str, ...],
         Parameter(negative="", help=f"{', '.join(NAMES)}, separated by commas; default: those that fit the question"),
@@ -72,7 +74,7 @@ def explain(
     if told.html is not None:
         check_page(told.html)
     methods = chosen(method)
-    settings = ExplainSettings(prompt=prompt, methods=methods, **dict(how or HowExplained()))
+    settings = question(prompt, asked, how or HowExplained(), methods)
     shown = progress(as_json)
     subject = subject_of(model, shown, seed)
     before = None if compare is None else subject_of(compare, shown, seed)
@@ -89,6 +91,39 @@ def explain(
 
         files.write_text(told.html, page([found.record], told.language))
         shown.say(said["page"].format(file=told.html))
+
+
+def question(
+    prompt: str | None, asked: Path | None, how: HowExplained, methods: Sequence[MethodName]
+) -> ExplainSettings:
+    """The settings, with the prompt that was typed or the one of a file. Raises UsageError, MissingError, DataError."""
+    if (prompt is None) == (asked is None):
+        raise UsageError(
+            "Say what the model is asked." if asked is None else "The question is typed, or stands in a file.",
+            received=f"a prompt and --asked {asked}" if asked is not None else "no prompt",
+            expected="a prompt, or --asked FILE",
+            remedy='limpide explain MODEL "The nurse was late because"',
+        )
+    texts = {"prompt": prompt} if asked is None else read_asked(asked)
+    return ExplainSettings(methods=tuple(methods), **{**dict(how), **texts})
+
+
+def read_asked(file: Path) -> dict[str, Any]:
+    """{"prompt", perhaps "answer"} of a file. Raises MissingError, DataError."""
+    try:
+        found = files.read_json(file)
+    except FileNotFoundError as error:
+        raise MissingError("There is no such file.", received=file, expected=ASKED) from error
+    except (OSError, ValueError):
+        found = None
+    fits = isinstance(found, dict) and {"prompt"} <= set(found) <= {"prompt", "answer"}
+    if not fits or not all(isinstance(text, str) for text in found.values()):
+        raise DataError(
+            "This file holds no question.",
+            received=file,
+            expected='{"prompt": "…", "answer": "…"}; answer may be left out',
+        )
+    return dict(found)
 
 
 def check_page(file: Path) -> None:

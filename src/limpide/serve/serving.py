@@ -60,7 +60,7 @@ def serve_releases(
         shelf = stack.enter_context(open_shelf(chosen, adapters, settings))
         doorkeeper = Doorkeeper(store, key)
         stack.callback(doorkeeper.close)
-        lines = Lines.on_stderr() if isinstance(progress, Events) else Lines()
+        lines = Lines.on_stderr() if isinstance(progress, Events) and settings.request_lines else Lines()
         service = Service(shelf, doorkeeper, log, settings.state, lines)
         stack.enter_context(_in_the_log(service, host))
         app = create_app(service, loopback=is_loopback(host), hosts=settings.hosts)

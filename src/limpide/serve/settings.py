@@ -56,6 +56,9 @@ class ServeSettings(Settings):
         default=None,
         description="URL of a PostgreSQL database for keys and usage (or LIMPIDE_DATABASE); default: a file in --state",
     )
+    request_lines: bool = Field(
+        default=True, description="with --json, a line on standard error for each request, for who collects logs"
+    )
     tls_certificate: Path | None = Field(
         default=None, description="certificate chain in PEM form: clients are answered over TLS"
     )

@@ -32,8 +32,8 @@ INTERRUPTED = 130  # the code of a command that was stopped
 COMMAND = (sys.executable, "-P", "-m", "limpide.cli.main")
 GRACE_SECONDS = 20.0  # from the order to stop to the kill: a step may have to finish its file
 STARTING_SECONDS = 15.0  # a job without a process is taken for one that is starting, this long
-NOT_KEPT = ("request",)  # a line for each request of a service: for who collects logs, and without end
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{6}")
+LENGTH_OF_TIME = len("20270303-101500")
 KIND = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
@@ -82,6 +82,7 @@ class Jobs:
         argv = tuple(argv) if "--json" in argv else (*argv, "--json")
         job = Job(folder.name, kind, folder, argv, now, who)
         record = {name: value for name, value in asdict(job).items() if name not in ("id", "folder")}
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # results hold questions and answers
         files.write_json(folder / "job.json", {**record, "home": str(self.home), "command": [*COMMAND, *argv]})
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "limpide.studio.job_process", str(folder)],
@@ -104,7 +105,7 @@ class Jobs:
 
     def all(self, kind: str | None = None) -> list[Job]:
         """Newest first."""
-        found = [job for path in self._folders() if (job := _read(path)) and kind in (None, job.kind)]
+        found = [job for path in self._folders(kind) if (job := _read(path)) and kind in (None, job.kind)]
         return sorted(found, key=lambda job: (job.started, job.id), reverse=True)
 
     def last(self, kind: str) -> Job | None:
@@ -141,8 +142,7 @@ class Jobs:
         return float(ended["ended"]) if isinstance(ended, dict) else None
 
     def events(self, job: Job, since: int = 0) -> list[dict[str, Any]]:
-        """Events from number `since` on: core/progress.py's `Events`; a line that is none is {"event": "text"}. The
-        requests of a service are left out."""
+        """Events from number `since` on: core/progress.py's `Events`; a line that is none is {"event": "text"}."""
         with self._lock:
             tail = self._tails.setdefault(job.id, _Tail())
             try:
@@ -152,7 +152,7 @@ class Jobs:
                         if not line.endswith(b"\n"):
                             break
                         tail.read += len(line)
-                        if (event := _event(line)) and event["event"] not in NOT_KEPT:
+                        if event := _event(line):
                             tail.events.append(event)
             except FileNotFoundError:
                 return []
@@ -181,10 +181,12 @@ class Jobs:
         if self.state(job) == "running":
             _signal(job, signal.SIGKILL)
 
-    def _folders(self) -> list[Path]:
+    def _folders(self, kind: str | None = None) -> list[Path]:
+        """kind: told by the name, so that the files of other kinds are not read."""
         if not self.root.is_dir():
             return []
-        return [path for path in self.root.iterdir() if ID.fullmatch(path.name)]
+        found = [path for path in self.root.iterdir() if ID.fullmatch(path.name)]
+        return [path for path in found if kind in (None, path.name[LENGTH_OF_TIME + 1 : -7])]
 
 
 def record_process(folder: Path, pid: int) -> None:

@@ -68,6 +68,11 @@ class Project:
         return self.own / "jobs"
 
     @property
+    def asked(self) -> Path:
+        """Questions and answers whose words were asked about."""
+        return self.own / "asked"
+
+    @property
     def name(self) -> str:
         return self.folder.resolve().name or "limpide"
 

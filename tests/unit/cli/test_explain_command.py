@@ -67,6 +67,38 @@ def test_options_reach_the_methods(explain: Command, tiny_path: Path_) -> None:
     assert record["seed"] == 4
 
 
+def test_a_question_may_stand_in_a_file(explain: Command, tiny_path: Path_, tmp_path: Path) -> None:
+    files.write_json(tmp_path / "asked.json", {"prompt": PROMPT, "answer": "closes"})
+    way = ("--method", "lens", "--json")
+    typed = explain(tiny_path("llama"), PROMPT, "--answer", "closes", *way)
+    assert json.loads(explain(tiny_path("llama"), "--asked", tmp_path / "asked.json", *way).out) == json.loads(
+        typed.out
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "said"),
+    [
+        (None, (), "Say what the model is asked"),
+        (None, ("--asked", "gone.json"), "There is no such file"),
+        ('{"prompt": "a"}', (PROMPT, "--asked", "asked.json"), "is typed, or stands in a file"),
+        ('{"answer": "a"}', ("--asked", "asked.json"), "holds no question"),
+        ('{"prompt": 3}', ("--asked", "asked.json"), "holds no question"),
+        ("prompt", ("--asked", "asked.json"), "holds no question"),
+    ],
+)
+def test_no_question_or_two_are_refused(
+    explain: Command, tiny_path: Path_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    content: str | None, words: tuple[str, ...], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "asked.json").write_text(content)
+    refused = explain(tiny_path("llama"), *words)
+    assert refused.code == 2
+    assert said in refused.err
+
+
 def test_a_method_that_cannot_is_told_and_the_others_answer(explain: Command, tiny_path: Path_) -> None:
     said = explain(tiny_path("llama"), PROMPT, "--method", "lens,influence", "--answer", "closes")
     assert said.code == 0

@@ -16,7 +16,7 @@ from limpide.core.errors import MissingError, UsageError
 from limpide.document.language import language
 from limpide.studio.pages.ask_gateway import Gateway, Piece, base_of, command, of, of_record, piece_of, stream
 from limpide.studio.pages.ask_why import not_run, taught, why
-from limpide.studio.pages.ask_words import Word, argv, of_word, taught_by, tokens_of, words
+from limpide.studio.pages.ask_words import Word, argv, kept, of_word, taught_by, tokens_of, words
 from limpide.studio.pages.service_process import Ready
 
 EACH = [[1, 2, 3], [10, 20, 30], [0, 0, 0]]  # [answer token][token]
@@ -49,9 +49,13 @@ def test_a_word_beyond_the_tokens_has_the_last(tokens: Sequence[str], expected: 
     assert tokens_of(Word("far", " ", 40), tokens) == expected
 
 
-def test_texts_of_a_person_are_no_options() -> None:
-    for made in (argv("m", "--html=x", "-rf", 3), taught_by("m", "--html=x", "-rf", 3)):
-        assert made[:5] == ["explain", "--model=m", "--prompt=--html=x", "--answer=-rf", "--at=3"]
+def test_texts_of_a_person_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    file = kept(tmp_path / "asked", "--html=x", "-rf")
+    assert json.loads(file.read_text()) == {"prompt": "--html=x", "answer": "-rf"}
+    assert file.parent.stat().st_mode & 0o077 == 0
+    assert kept(tmp_path / "asked", "--html=x", "-rf") == file != kept(tmp_path / "asked", "--html=x", "-rg")
+    for made in (argv("m", file, 3), taught_by("m", file, 3)):
+        assert made[:4] == ["explain", "--model=m", f"--asked={file}", "--at=3"]
 
 
 def test_weights_of_one_word_are_those_of_its_tokens() -> None:

@@ -186,6 +186,15 @@ def test_a_kind_is_one_short_word(jobs: Jobs) -> None:
         jobs.start("../run", [])
 
 
+def test_jobs_of_one_kind_are_found_by_their_name_and_nobody_else_may_read_them(jobs: Jobs) -> None:
+    run, other = jobs.start("run", ["check"]), jobs.start("log-verify", ["check"])
+    (other.folder / "job.json").unlink()  # would be missed, were it read
+    assert [job.id for job in jobs.all("run")] == [run.id]
+    assert jobs._folders("log-verify") == [other.folder]
+    assert jobs._folders("verify") == []
+    assert jobs.root.stat().st_mode & 0o077 == 0
+
+
 def test_the_command_can_be_typed() -> None:
     job = Job("id", "run", Path(), ("run", "my recipe.yaml", "it's", "--rank=4", "--json"), 0.0)
     assert command_of(job) == "limpide run 'my recipe.yaml' 'it'\\''s' --rank=4"
@@ -237,17 +246,3 @@ def test_who_may_not_start_such_a_job_may_not_stop_it_either(jobs: Jobs, kind: s
     assert set(visit.asked) == {needed}
     assert len(jobs.all()) == 1
     assert jobs.state(job) == "running"
-
-
-def test_the_requests_of_a_service_are_not_kept(tmp_path: Path) -> None:
-    folder = tmp_path / "jobs" / "20261123-080000-serve-abcdef"
-    folder.mkdir(parents=True)
-    (folder / "job.json").write_text(json.dumps({"kind": "serve", "argv": ["serve"], "started": 0, "who": ""}))
-    line = json.dumps({"event": "request", "route": "/v1/models", "status": 401}) + "\n"
-    (folder / "stderr").write_text(line * 1000 + '{"event": "message", "text": "ready"}\n{"event": "mess')
-    jobs = Jobs(tmp_path / "jobs", tmp_path)
-    job = jobs.get(folder.name)
-    assert [event.get("text") for event in jobs.events(job)] == ["ready"]
-    with (folder / "stderr").open("a") as stream:
-        stream.write('age", "text": "é"}\n')
-    assert [event.get("text") for event in jobs.events(job)] == ["ready", "é"]

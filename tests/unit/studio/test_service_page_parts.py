@@ -61,7 +61,8 @@ def test_the_line_that_serving_prints_is_the_one_that_is_read() -> None:
 def test_the_command_of_a_service() -> None:
     words = argv(Path("r"), Path("k.pub"), Path("s"), port=8080, base=True, approvers=[Path("a.pub")])
     assert words == [
-        "serve", "r", "--key", "k.pub", "--port", "8080", "--state", "s", "--approver-key", "a.pub", "--base"
+        "serve", "r", "--key", "k.pub", "--port", "8080", "--state", "s", "--no-request-lines", "--approver-key",
+        "a.pub", "--base",
     ]  # fmt: skip
 
 

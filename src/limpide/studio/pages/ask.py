@@ -13,7 +13,7 @@ from limpide.studio.pages import ask_gateway
 from limpide.studio.pages.about import asked_for, choice
 from limpide.studio.pages.ask_panel import Asked, panel
 from limpide.studio.pages.ask_side import Side
-from limpide.studio.pages.ask_words import Word
+from limpide.studio.pages.ask_words import Word, kept
 from limpide.studio.pages.release_found import Found, releases
 from limpide.studio.pages.release_look import dress
 from limpide.studio.pages.release_rights import allowed, require
@@ -164,7 +164,8 @@ class Asking:
         self.why.clear()
         with self.why, parts.card():
             shown = parts.stack()
-        panel(self.visit, shown, Asked(model, side.question, side.answer, word, release), side.pieces)
+        asked = kept(self.visit.project.asked, side.question, side.answer.strip())
+        panel(self.visit, shown, Asked(model, asked, word, release), side.pieces)
         self.why.run_method("scrollIntoView", {"block": "start"})
 
 

@@ -20,7 +20,7 @@ from limpide.serve.openai_types import CHAT_ROUTE
 from limpide.serve.release import find_gguf
 from limpide.studio.jobs import Job
 from limpide.studio.pages.release_found import Found
-from limpide.studio.pages.service_process import Ready, argv, ready, running
+from limpide.studio.pages.service_process import QUIET, Ready, argv, ready, running
 from limpide.studio.project import LOCK
 from limpide.studio.visit import Visit
 
@@ -58,7 +58,7 @@ def command(found: Found, state: Path) -> list[str]:
     signed = found.signed
     if signed is None or signed.key is None or found.waits:
         return ["serve", str(find_gguf(found.folder)), base_of(found.folder), "--unsigned", "--port", "0",
-                "--state", str(state)]  # fmt: skip
+                "--state", str(state), QUIET]  # fmt: skip
     return argv(found.folder, signed.key, state, port=0, base=True)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nicegui import ui
@@ -40,19 +41,19 @@ def known(visit: Visit, command: Sequence[str]) -> Job | None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is explained: a word of an answer of a model to a question. trained: are there examples that taught it."""
+    """What is explained: a word of an answer of a model. asked: the file of the question and the answer. trained: are
+    there examples that taught it."""
 
     model: str
-    question: str
-    answer: str
+    asked: Path
     word: Word
     trained: bool
 
     def command(self, at: int) -> list[str]:
-        return argv(self.model, self.question, self.answer.strip(), at)
+        return argv(self.model, self.asked, at)
 
     def teachers(self, at: int) -> list[str]:
-        return taught_by(self.model, self.question, self.answer.strip(), at)
+        return taught_by(self.model, self.asked, at)
 
 
 def panel(visit: Visit, shown: Element, asked: Asked, pieces: Sequence[str]) -> None:

@@ -1,9 +1,14 @@
 """The words of an answer, and which of its tokens make each: what is clicked, and what is then explained."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from limpide.core import files
 
 WORD = re.compile(r"\S+")
 
@@ -41,23 +46,38 @@ def tokens_of(word: Word, tokens: Sequence[str]) -> list[int]:
     return found or ([len(tokens) - 1] if tokens else [])
 
 
-def argv(model: str, prompt: str, answer: str, at: int) -> list[str]:
+def kept(folder: Path, prompt: str, answer: str) -> Path:
+    """A file of a question and its answer, which only this user may read: on a command line, everybody could.
+
+    The same texts are the same file, so that a command that was run for them is found again.
+    """
+    text = json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False)
+    place = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    if not place.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.write_text(place, text)
+    return place
+
+
+def argv(model: str, asked: Path, at: int) -> list[str]:
     """The command that says on which words token `at` of an answer rests, and in which layer it was decided.
+
+    asked: as `kept` wrote it.
 
     The test against a network of random weights is left out: it takes as long as all the rest together, five times.
     """
     ways = ["--attribution.each-token", "--faithfulness.no-sanity", "--method=attribution,lens,faithfulness"]
-    return ["explain", *_asked(model, prompt, answer, at), *ways]
+    return ["explain", *_asked(model, asked, at), *ways]
 
 
-def taught_by(model: str, prompt: str, answer: str, at: int) -> list[str]:
+def taught_by(model: str, asked: Path, at: int) -> list[str]:
     """The command that looks for the training examples that taught an answer."""
-    return ["explain", *_asked(model, prompt, answer, at), "--method=influence"]
+    return ["explain", *_asked(model, asked, at), "--method=influence"]
 
 
-def _asked(model: str, prompt: str, answer: str, at: int) -> list[str]:
-    # With `=`, a text that begins with a dash is not read as an option.
-    return [f"--model={model}", f"--prompt={prompt}", f"--answer={answer}", f"--at={at}"]
+def _asked(model: str, asked: Path, at: int) -> list[str]:
+    # With `=`, a name that begins with a dash is not read as an option.
+    return [f"--model={model}", f"--asked={asked}", f"--at={at}"]
 
 
 def of_word(explanation: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any] | None:

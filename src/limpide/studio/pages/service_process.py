@@ -10,6 +10,7 @@ from typing import Any
 from limpide.studio.jobs import Job, Jobs
 
 SERVE = "serve"  # the kind of job
+QUIET = "--no-request-lines"  # the job keeps what the command says, and requests have a log of their own
 READY = re.compile(r"^(?P<models>.+?) answers? at (?P<url>https?://\S+)/v1 ")
 
 
@@ -25,7 +26,7 @@ def argv(
     folder: Path, key: Path, state: Path, *, port: int, base: bool = False, approvers: Sequence[Path] = ()
 ) -> list[str]:
     """The command that serves a signed release on this machine. approvers: public keys of people who approve."""
-    words = ["serve", str(folder), "--key", str(key), "--port", str(port), "--state", str(state)]
+    words = ["serve", str(folder), "--key", str(key), "--port", str(port), "--state", str(state), QUIET]
     words += [word for path in approvers for word in ("--approver-key", str(path))]
     return [*words, "--base"] if base else words
 

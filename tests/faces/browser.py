@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,18 @@ def visitor(
         host = re.sub(r"^(https?://[^/]+).*", r"\1", address)
         outside = [url for url in asked if not url.startswith((host, "data:", "blob:", "about:"))]
         assert outside == [], "the studio asked something of the network"
+    except Exception:
+        tell_what_stood_there(page)
+        raise
     finally:
         context.close()
+
+
+def tell_what_stood_there(page: Any) -> None:
+    """What a test that failed was looking at, in its output; the picture is kept as failed.png."""
+    with suppress(Exception):
+        print(page.url, page.locator("body").inner_text(), *page_faults(page), sep="\n")
+        shot(page, "failed")
 
 
 def page_faults(page: Any) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,12 @@ class Jobs:
         timer = threading.Timer(grace, self._kill, (job,))
         timer.daemon = True
         timer.start()
+
+    def forget(self, kinds: Sequence[str], before: float) -> None:
+        """Remove the jobs of these kinds that began before a time (seconds since 1970) and do not run."""
+        for job in self.all():
+            if job.kind in kinds and job.started < before and self.state(job) != "running":
+                shutil.rmtree(job.folder, ignore_errors=True)
 
     def _kill(self, job: Job) -> None:
         if self.state(job) == "running":

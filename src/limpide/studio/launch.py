@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 import webbrowser
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from limpide.studio.signing_in import Reception
 
 FAULTS_BYTES = 1_000_000
+KEPT_SECONDS = 30 * 86_400.0  # of what can be made again
+MADE_AGAIN = ("explain", "ask", "verify", "log-verify")  # kinds of jobs
 GRACE_SECONDS = 2  # a page being sent may finish
 
 
@@ -55,6 +58,7 @@ def run_studio(
         _invite(new_address(folder), show, progress)
         return
     keep_faults(project.own / "faults.log")
+    forget_the_old(project)
     tls = check_tls(settings.tls_certificate, settings.tls_key)
     listening = listen(host, port)
     try:
@@ -120,6 +124,15 @@ def keep_faults(place: Path) -> None:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.propagate = False
+
+
+def forget_the_old(project: Project) -> None:
+    """Remove what can be made again and was long ago: explanations and their questions, private services, checks."""
+    before = time.time() - KEPT_SECONDS
+    Jobs(project.jobs, project.folder).forget(MADE_AGAIN, before)
+    for asked in project.asked.glob("*.json"):
+        if asked.stat().st_mtime < before:
+            asked.unlink(missing_ok=True)
 
 
 def check_folder(folder: Path) -> Path:

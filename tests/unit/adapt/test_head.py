@@ -116,6 +116,7 @@ class _KilledError(Exception):
 def test_a_run_that_goes_on_ends_with_the_bytes_of_an_unbroken_one(
     how: str, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in what it runs behind itself
     learn(base, data, tmp_path / "unbroken", epochs=2)
     step, done = head_training._step, 0
 

@@ -2,15 +2,27 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from limpide.core import files
 from limpide.core.errors import MissingError, UsageError
 from limpide.core.progress import Quiet
 from limpide.studio import launch
-from limpide.studio.launch import check_folder, keep_faults, make_way_in, new_address, run_studio, running
+from limpide.studio.jobs import Jobs
+from limpide.studio.launch import (
+    check_folder,
+    forget_the_old,
+    keep_faults,
+    make_way_in,
+    new_address,
+    run_studio,
+    running,
+)
+from limpide.studio.pages.ask_words import kept
 from limpide.studio.project import Project
 from limpide.studio.session import AccountSessions, LocalSessions
 from limpide.studio.settings import StudioSettings
@@ -122,3 +134,17 @@ def test_faults_are_kept_for_this_user_alone(tmp_path: Path) -> None:
                     handler.close()
                     logger.removeHandler(handler)
             logger.propagate = propagate
+
+
+def test_what_is_old_and_can_be_made_again_is_forgotten_and_the_rest_is_kept(tmp_path: Path) -> None:
+    project, now = Project(tmp_path), time.time()
+    for kind, day in (("explain", 1), ("explain", 31), ("verify", 31), ("run", 1), ("run", 400), ("open", 400)):
+        folder = project.jobs / f"20260101-00{day:04d}-{kind}-abcdef"
+        files.write_json(folder / "job.json", {"kind": kind, "argv": [], "started": now - day * 86_400, "who": ""})
+        files.write_json(folder / "ended.json", {"code": 0, "ended": now})
+    old, new = kept(project.asked, "old", "a"), kept(project.asked, "new", "a")
+    os.utime(old, (now - 31 * 86_400,) * 2)
+    forget_the_old(project)
+    left = sorted((job.kind, round((now - job.started) / 86_400)) for job in Jobs(project.jobs, tmp_path).all())
+    assert left == [("explain", 1), ("open", 400), ("run", 1), ("run", 400)]
+    assert (old.exists(), new.exists()) == (False, True)

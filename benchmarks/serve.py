@@ -65,7 +65,7 @@ class Running:
 def main() -> None:
     options = _options()
     machine.keep_to(machine.cores())
-    sizes = Sizes(1, 40, 1, 400) if options.quick else Sizes(3, 1000, 12, 10_000)
+    sizes = Sizes(2, 40, 1, 400) if options.quick else Sizes(10, 300, 4, 10_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = [*_speed(folder / "speed", sizes), *_memory(folder / "memory", sizes)]
@@ -81,7 +81,10 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Sizes:
-    """turns: of each side. singles: one-token answers a turn. each: answers a client. many: requests watched."""
+    """turns: of each side, many and short, as the pace of a machine drifts. singles: one-token answers a turn.
+
+    each: answers a client. many: requests watched.
+    """
 
     turns: int
     singles: int

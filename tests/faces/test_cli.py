@@ -251,6 +251,12 @@ def test_init_then_dry_run(limpide: Command, tmp_path: Path, tiny_base: Path) ->
     missing = str(path.parent / "examples.jsonl")  # nobody has written it yet, and the plan says so
     assert plan.json()["missing"] == [missing]
     assert f"{missing}: the run will stop there" in limpide("run", path, "--dry-run").out
+    assert plan.json()["too_few"] == []
+    rows = [{"prompt": f"{word} of the press?", "answer": word} for word in ("Ram", "Oil", "Belt", "Door", "Light")]
+    Path(missing).write_text("\n".join(json.dumps(row) for row in rows))
+    few = {one["gate"]: one for one in limpide("run", path, "--dry-run", "--json").json()["too_few"]}
+    assert few["domain.accuracy improves"]["needed"] == 6
+    assert "needs at least 6 independent held-out questions" in limpide("run", path, "--dry-run").out
 
 
 def test_init_where_nothing_can_be_written(limpide: Command, tmp_path: Path) -> None:

@@ -39,6 +39,34 @@ def made_before(project: Path, command: list[str], record: dict[str, Any]) -> No
     (folder / "stderr").write_text("")
 
 
+def one_stop_of_the_tab_key(page: Any, side: Any, count: int) -> None:
+    """The words of an answer, with the keyboard: Tab comes to one of them, arrows go from there."""
+    named = side.get_by_role("toolbar", name="The words of the answer")
+    assert named.locator("[tabindex='0']").count() == 1
+
+    def at() -> int:
+        found = "[...document.activeElement.parentElement.children].filter((e) => e.matches('.answer-word'))"
+        return int(page.evaluate(f"{found}.indexOf(document.activeElement)"))
+
+    side.locator(".answer-word").first.focus()
+    for key, expected in (("End", count - 1), ("ArrowRight", count - 1), ("ArrowLeft", max(0, count - 2)), ("Home", 0)):
+        page.keyboard.press(key)
+        assert at() == expected
+    before = at()
+    page.keyboard.press("ArrowDown")
+    down = at()
+    page.keyboard.press("ArrowUp")
+    assert down >= before == at()
+    page.keyboard.press("Tab")
+    assert not page.evaluate(
+        "document.activeElement.matches('.answer-word') && "
+        "document.activeElement.closest('.answer-side').innerText.includes('Release, after')"
+    )
+    page.keyboard.press("Shift+Tab")
+    assert at() == before
+    assert side.locator(".answer-word[tabindex='0']").count() == 1
+
+
 def test_both_answer_side_by_side_and_a_word_opens(
     chromium: Any, asked: tuple[RunningStudio, Path], axe: Callable[..., list[str]]
 ) -> None:
@@ -49,7 +77,8 @@ def test_both_answer_side_by_side_and_a_word_opens(
         page.locator(".dialog").get_by_text("Write a question first").wait_for()
         page.locator(".dialog").get_by_role("button", name="Close").click()
         page.get_by_label("Your question").fill("What is E-104?")
-        page.keyboard.press("Control+Enter")
+        page.locator(".dialog").wait_for(state="hidden")  # it gives the focus back to the button as it goes
+        page.get_by_label("Your question").press("Control+Enter")
         page.locator(".answer-side .small", has_text="token").nth(1).wait_for(timeout=120_000)
         release = page.locator(".answer-side", has_text="Release, after")
         log = project / ".limpide" / "serve" / "log"
@@ -59,6 +88,8 @@ def test_both_answer_side_by_side_and_a_word_opens(
 
         said = release.locator(".answer-word").all_inner_texts()
         assert said
+        release.get_by_text("Click a word to see why it was said.").wait_for()
+        one_stop_of_the_tab_key(page, release, len(said))
         answer, tokens = " ".join(said), [f" {word}" for word in said]
         record = explanation()
         record["question"]["answer_tokens"] = [{"id": 1, "text": text, "nats": -0.1} for text in tokens]

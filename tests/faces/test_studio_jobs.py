@@ -31,6 +31,10 @@ def test_the_studio_is_killed_in_mid_job_and_started_again(chromium: Any, tmp_pa
             first.get_by_text("Work under way").wait_for()
             open_page(second, studio.url, "/trial")
             second.get_by_text("5 / 10").wait_for()
+            assert second.get_by_text("Signature vérifiée : press-1.0.0, clé ab12").count() == 1
+            assert second.locator(".job-lines [lang=en] p").all_inner_texts() == ["<b>bold</b> & odd"]
+            assert second.locator(".job-tasks [lang=en]").all_inner_texts() == ["Counting"]
+            assert first.locator(".job [lang]").count() == 0
             shot(second, "job-running-fr", whole=False)
             assert axe_violations(second) == []
             studio.kill()

@@ -53,6 +53,27 @@ def test_without_data_or_recipe_the_pages_say_where_to_go(chromium: Any, studio:
         assert page.get_by_role("link", name="Ajouter des fichiers").get_attribute("href") == "/data"
 
 
+def test_groups_are_asked_with_bias_alone_and_too_few_rows_are_told(chromium: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    (folder / "data").mkdir(parents=True)
+    rows = [{"prompt": f"{word} of the press?", "answer": word} for word in ("Ram", "Oil", "Belt", "Door", "Light")]
+    (folder / "data" / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with running_studio(folder) as studio, visitor(chromium, studio.way_in(), language="fr", size="phone") as page:
+        open_page(page, studio.url, "/recipe")
+        groups = page.get_by_role("group", name="Groupes comparés")
+        groups.wait_for()
+        suite = page.get_by_role("group", name="Mesuré sur le modèle").get_by_role("checkbox", name="Biais")
+        suite.click()
+        groups.wait_for(state="detached")
+        assert suite.evaluate("(box) => box === document.activeElement")
+        suite.click()
+        groups.wait_for()
+        page.get_by_label("À quoi va-t-il servir").fill("Répondre.")
+        page.get_by_label("À quoi va-t-il servir").press("Tab")
+        page.get_by_text("il faut au moins 6 questions indépendantes").wait_for()
+        looked_at(page, "recipe-few-phone-fr")
+
+
 def test_a_recipe_is_made_by_filling_in_a_form(chromium: Any, tmp_path: Path) -> None:
     folder = with_rows(tmp_path / "Press shop")
     with running_studio(folder) as studio, visitor(chromium, studio.way_in()) as page:

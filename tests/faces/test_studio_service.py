@@ -62,6 +62,14 @@ def test_from_the_start_button_to_the_stop_switch(
         page.get_by_text("The log is what was written").wait_for(timeout=60_000)
         assert axe(page) == []
         shot(page, "service")
+        with visitor(chromium, studio.way_in(), language="fr", size="phone") as phone:
+            open_page(phone, studio.url, "/service")
+            phone.get_by_text("la réponse").first.wait_for()
+            assert "À quoi pouvez-vous m’aider" in phone.locator("code", has_text="curl").inner_text()
+            wide = "[...document.querySelectorAll('.table-scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
+            assert phone.evaluate(wide) == 0
+            assert axe(phone) == []
+            shot(phone, "service-phone-fr")
 
         page.get_by_role("button", name="Stop answering").click()
         page.get_by_label("Reason, which callers are told").fill("wrong doses")

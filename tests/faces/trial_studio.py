@@ -20,6 +20,7 @@ def count(upto: int) -> None:
     done = int(place.read_text()) if place.exists() else 0
     tell(event="start", task="Counting", total=upto, done=done)
     tell(event="warning", text="<b>bold</b> & odd")
+    tell(event="message", text="signature verified: press-1.0.0, key ab12")
     try:
         while done < upto:
             while 2 * done >= upto and not Path("go").exists():

@@ -233,8 +233,8 @@ def ask(walk: Walk) -> None:
     walk.go("ask")
     page.get_by_label(walk.say("ask.question")).fill(QUESTION)
     walk.button("ask.go").click()
-    words = {side: _side(walk, side).get_by_role("button", name=walk.pattern("ask.word.why", word="§")) for side in
-             ("base", "release")}  # fmt: skip
+    lines = {side: _side(walk, side).get_by_role("toolbar", name=walk.say("ask.words")) for side in ("base", "release")}
+    words = {side: line.get_by_role("button") for side, line in lines.items()}
     for side in words.values():
         side.first.wait_for(timeout=JOB_MS)
     walk.until(lambda: walk.button("ask.stop").is_disabled(), "both answers end")

@@ -134,7 +134,7 @@ def paired_change(
     too large, so the interval errs towards less improvement. With fewer than TESTABLE clusters a share of 0 % that
     became 100 % could not be told from chance: that is insufficient evidence, and never 'no detectable change'.
     """
-    needed = max(statistics.minimum_clusters(spec.kind), TESTABLE if spec.kind == "share" else 0)
+    needed = fewest(spec)
     if len({item.cluster for item in before}) < needed:
         return insufficient(spec, group, len(before), f"{too_few(before, needed)} to tell a change from chance")
     try:
@@ -161,6 +161,11 @@ def paired_change(
             sentence="",
         )
     )
+
+
+def fewest(spec: Spec) -> int:
+    """Clusters below which a change of this measure is never told from chance."""
+    return max(statistics.minimum_clusters(spec.kind), TESTABLE if spec.kind == "share" else 0)
 
 
 def _paired_values(

@@ -20,7 +20,7 @@ from limpide.core.operation import Subject
 from limpide.core.progress import Progress
 from limpide.document import notes, telling
 from limpide.document.language import Language, language
-from limpide.document.weighed import CLEAR, Weight, share, weights
+from limpide.document.weighed import CLEAR, LEAST, Weight, share, weights
 from limpide.models.address import is_address, parse_address
 from limpide.understand.explain import EXPLANATION, Explained, ExplainSettings, HowExplained, operation
 from limpide.understand.methods import NAMES, MethodName, chosen
@@ -40,6 +40,16 @@ OPEN = "an open model: alias, folder, adapter folder, .gguf file, or hub:owner/n
 
 
 @dataclass(frozen=True)
+class Given:
+    """What may stand beside the model and the question, or in the question's place."""
+
+    asked: Annotated[Path | None, Parameter(help=ASKED)] = None
+    compare: Annotated[
+        str | None, Parameter(help="the model before: say what changed in how MODEL decides since then")
+    ] = None
+
+
+@dataclass(frozen=True)
 class Told:
     """How the explanation is shown."""
 
@@ -51,14 +61,11 @@ def explain(
     model: Annotated[str, Parameter(help=OPEN.removeprefix("an open model: "))],
     prompt: Annotated[str | None, Parameter(help="what the model is asked; for BERT a text with [MASK]")] = None,
     *,
-    asked: Annotated[Path | None, Parameter(help=ASKED)] = None,
     method: Annotated[
         tuple[str, ...],
         Parameter(negative="", help=f"{', '.join(NAMES)}, separated by commas; default: those that fit the question"),
     ] = (),
-    compare: Annotated[
-        str | None, Parameter(help="the model before: say what changed in how MODEL decides since then")
-    ] = None,
+    given: Annotated[Given | None, Parameter(name="*")] = None,
     how: Annotated[HowExplained | None, Parameter(name="*")] = None,
     told: Annotated[Told | None, Parameter(name="*")] = None,
     seed: int = 0,
@@ -70,14 +77,14 @@ def explain(
 
     Example: limpide explain smollm2-135m-instruct "The nurse was late because" --raw --answer she --against he
     """
-    told = told or Told()
+    given, told = given or Given(), told or Told()
     if told.html is not None:
         check_page(told.html)
     methods = chosen(method)
-    settings = question(prompt, asked, how or HowExplained(), methods)
+    settings = question(prompt, given.asked, how or HowExplained(), methods)
     shown = progress(as_json)
     subject = subject_of(model, shown, seed)
-    before = None if compare is None else subject_of(compare, shown, seed)
+    before = None if given.compare is None else subject_of(given.compare, shown, seed)
     found = explained(subject, settings, shown) if before is None else compared(before, subject, settings, shown)
     if as_json:
         print_json(found.record)
@@ -243,7 +250,7 @@ def sentence(prompt: str, found: Sequence[Weight]) -> Text:
 
 def _shade(weight: Weight, strongest: float) -> str:
     """Three strengths, as a share of the strongest word's; none for a word that hardly counts."""
-    if weight.share < CLEAR:
+    if weight.share < CLEAR or abs(weight.value) < LEAST:
         return ""
     level = min(2, int(3 * weight.share / strongest))
     return (FOR if weight.value > 0 else AGAINST)[level]

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,13 +81,16 @@ def _confirm(from_step: str) -> None:
 
 
 def _print_plan(plan: Any, workspace: Any, as_json: bool) -> None:
+    from limpide.recipe.held_out import too_few
+
     steps = [
         {"step": s.name, "operation": s.operation.name, "key": s.key, "done": workspace.finished(s)} for s in plan.steps
     ]
     missing = [path for path in plan.data_files if not Path(path).exists()]
+    few = too_few(plan.recipe, plan.path.parent)
     if as_json:
         record = {"base": plan.source.ref, "base_digest": plan.source.digest, "steps": steps, "missing": missing}
-        print_json(record)
+        print_json(record | {"too_few": [asdict(one) for one in few]})
         return
     print_rows([("base", f"{plan.source.ref} ({plan.source.digest[:12]})")])
     rows = [
@@ -98,6 +102,7 @@ def _print_plan(plan: Any, workspace: Any, as_json: bool) -> None:
         [("gates", "; ".join(plan.recipe.gates) or "none"), ("release", f"{plan.recipe.name}-{plan.recipe.version}")]
     )
     print_rows([("missing", f"{path}: the run will stop there") for path in missing])
+    print_rows([("warning", f"{one} Bring more rows, or take the gate out.") for one in few])
 
 
 def _print_end(plan: Any, finished: Any, ran: Any, seconds: float, as_json: bool) -> None:

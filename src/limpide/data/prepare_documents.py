@@ -15,6 +15,7 @@ from limpide.data.passage_parts import PassageParts, divide
 from limpide.data.passages import HELD_OUT, TRAIN, Passage, save_passages
 from limpide.data.sensitive import SORTS, Seen, mask, pieces
 from limpide.data.splits import SplitSettings
+from limpide.data.writing import language_of
 
 SENSITIVE = ("secrets", "personal_data", "names")
 
@@ -109,8 +110,9 @@ def _of_documents(check: Check) -> Check:
 
 def _masked(passage: Passage, masked: Collection[str]) -> Passage:
     """Its place too, which is made of the headings above it."""
-    place = None if passage.place is None else mask(passage.place, masked)
-    return passage.model_copy(update={"text": mask(passage.text, masked), "place": place})
+    language = language_of(passage.text)
+    place = None if passage.place is None else mask(passage.place, masked, language)
+    return passage.model_copy(update={"text": mask(passage.text, masked, language), "place": place})
 
 
 def _counted(count: int, what: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limpide.core.errors import Fault
-from limpide.data import names, personal, secrets
+from limpide.data import names, personal, secrets, texts
 from limpide.data.examples import Example, Message
 
 
@@ -34,7 +34,32 @@ SORTS = (
     Sort("personal_data", personal.find_personal, PERSONAL, personal.shortened),
     Sort("names", names.find_names, names.KINDS, names.shortened),
 )
-PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(kind.upper() for sort in SORTS for kind in sort.kinds)})\]")
+# What stands in the place of a piece in a French text; in any other, its kind in capitals.
+FRENCH: Mapping[str, str] = {
+    "private_key": "CLÉ_PRIVÉE",
+    "aws_key": "CLÉ_AWS",
+    "github_token": "JETON_GITHUB",
+    "gitlab_token": "JETON_GITLAB",
+    "access_key": "CLÉ_D_ACCÈS",
+    "hugging_face_token": "JETON_HUGGING_FACE",
+    "slack_token": "JETON_SLACK",
+    "google_key": "CLÉ_GOOGLE",
+    "payment_service_key": "CLÉ_DE_PAIEMENT",
+    "model_service_key": "CLÉ_DE_SERVICE",
+    "web_token": "JETON_WEB",
+    "url_password": "MOT_DE_PASSE_D_ADRESSE",
+    "named_secret": "SECRET",
+    "password": "MOT_DE_PASSE",
+    "email": "COURRIEL",
+    "phone": "TÉLÉPHONE",
+    "iban": "IBAN",
+    "nir": "NIR",
+    "card": "CARTE",
+    "full_name": "NOM",
+    "first_name": "PRÉNOM",
+}
+MASKS = {*FRENCH.values(), *(kind.upper() for sort in SORTS for kind in sort.kinds)}
+PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(sorted(MASKS))})\]")
 
 
 @dataclass
@@ -52,8 +77,9 @@ def look(
 ) -> tuple[list[Example], dict[str, Seen]]:
     """The examples, and what was found in them by name of a sort.
 
-    masked: names of the sorts whose pieces are replaced by their kind, as in `[EMAIL]`. Ids, topics and groups are
-    searched and never masked, because that would mix different rows. advance: called once a row.
+    masked: names of the sorts whose pieces are replaced by their kind, as in `[EMAIL]`; in a row that is French, by its
+    column or as it reads, in French, as in `[COURRIEL]`. Ids, topics and groups are searched and never masked, because
+    that would mix different rows. advance: called once a row.
     """
     seen = {sort.name: Seen() for sort in SORTS}
     kept = []
@@ -73,16 +99,20 @@ def pieces(text: str) -> list[tuple[Sort, Any]]:
     return found
 
 
-def mask(text: str, masked: Collection[str]) -> str:
-    """The text with the pieces of the sorts named replaced by their kinds. Masking twice changes nothing."""
+def mask(text: str, masked: Collection[str], language: str | None = None) -> str:
+    """The text with the pieces of the sorts named replaced by their kinds. Masking twice changes nothing.
+
+    language: of the text; 'fr' names the kinds in French.
+    """
+    named = FRENCH if language == "fr" else {}
     while found := [piece for sort, piece in pieces(text) if sort.name in masked]:
         for piece in sorted(found, key=lambda one: -one.start):
-            text = f"{text[: piece.start]}[{piece.kind.upper()}]{text[piece.end :]}"
+            text = f"{text[: piece.start]}[{named.get(piece.kind, piece.kind.upper())}]{text[piece.end :]}"
     return text
 
 
 def holds_placeholder(text: str) -> bool:
-    """Does it hold what masking leaves: `[EMAIL]`, `[PRIVATE_KEY]`?"""
+    """Does it hold what masking leaves: `[EMAIL]`, `[PRIVATE_KEY]`, `[COURRIEL]`?"""
     return PLACEHOLDER.search(text) is not None
 
 
@@ -91,13 +121,15 @@ def _look_at(example: Example, masked: Collection[str], seen: Mapping[str, Seen]
     if example.rejected is not None:
         places.append(("the rejected answer", example.rejected))
     counts = dict.fromkeys(seen, 0)
+    # A class keeps one name in all rows, whatever the language of each.
+    language = example.language or texts.language(example) if masked and example.label is None else None
     written = []
     for where, text in places:
         found = pieces(text)
         for sort, piece in found:
             _note(seen[sort.name], sort, piece, example, where)
             counts[sort.name] += 1
-        written.append(mask(text, masked) if any(sort.name in masked for sort, _ in found) else text)
+        written.append(mask(text, masked, language) if any(sort.name in masked for sort, _ in found) else text)
     for label in ("id", "topic", "group"):
         for sort, piece in pieces(getattr(example, label) or ""):
             if sort.name != "names":  # a topic may be called 'Pierre' or 'Rose': it groups rows, nobody learns it

@@ -37,7 +37,7 @@ from limpide.document.explained import Block, Fold, Part, Table
 from limpide.document.findings import Tone, where, widest
 from limpide.document.inside_corrected import sits
 from limpide.document.language import Language
-from limpide.document.tables import Compared, change_word, difference_and_range
+from limpide.document.tables import Compared, change_word, difference_and_range, relative_difference
 
 LONG = 12  # rows of what was watched, beyond which those that held and did not move are behind a fold
 
@@ -218,8 +218,9 @@ def _relative(change: Change, one: Mapping[str, Any], spoken: Language) -> tuple
     ends = (change.difference, change.low, change.high)
     if limit_share(str(one.get("limit", ""))) is None or not change.before or None in ends:
         return None
-    value, low, high = (spoken.relative((end or 0.0) / abs(change.before)) for end in ends)
-    return value, spoken.say("range", low=low, high=high)
+    value, low, high = ((end or 0.0) / abs(change.before) for end in ends)
+    between = spoken.say("range", low=spoken.relative(low), high=spoken.relative(high))
+    return relative_difference(change, value, spoken), between
 
 
 # ---------------------------------------------------------------------------------------------------- what was tried

@@ -14,6 +14,7 @@ from limpide.document.inside import part_name
 from limpide.document.language import Language
 from limpide.document.telling import chosen
 from limpide.document.weighed import (
+    LEAST,
     Explanation,
     Weight,
     ahead_from,
@@ -22,6 +23,7 @@ from limpide.document.weighed import (
     quote,
     signed,
     visible,
+    weightless,
     weights,
     written,
 )
@@ -106,13 +108,10 @@ def words(explanation: Explanation, spoken: Language, limit: int) -> Iterator[Bl
         yield note("chance", spoken)
     yield Block("strip", heat.prompt_strip(question, found.get("tokens") or (), weighed, spoken))
     if weighed:
-        full = spoken.value(max(abs(w.value) for w in weighed), "nats")
-        yield Block(
-            "scale", (spoken.say("explain.scale.against", full=full), spoken.say("explain.scale.for", full=full))
-        )
+        yield scale(weighed, spoken)
     yield Block("strip", heat.answer_strip(question, spoken))
     yield Block("note", chosen(question["decision"], spoken))
-    if not weighed:
+    if weightless(weighed):
         return
     yield fold("words", spoken, *_words(weighed, spoken))
     each = found.get("answer_tokens")
@@ -123,6 +122,14 @@ def words(explanation: Explanation, spoken: Language, limit: int) -> Iterator[Bl
         said = spoken.say("explain.grid.each"), spoken.say("explain.corner.each")
         grid = heat.effects(sums, columns, of, said, spoken, limit=limit, as_share=False, layers=False)
         yield fold("each", spoken, Block("grid", grid))
+
+
+def scale(weighed: Sequence[Weight], spoken: Language) -> Block:
+    """What the full colours of the prompt stand for; or that no word weighs enough to have one."""
+    if weightless(weighed):
+        return note("weightless", spoken, least=spoken.number(LEAST, 4))
+    full = spoken.value(max(abs(w.value) for w in weighed), "nats")
+    return Block("scale", (spoken.say("explain.scale.against", full=full), spoken.say("explain.scale.for", full=full)))
 
 
 def _words(weighed: Sequence[Weight], spoken: Language) -> Iterator[Block]:

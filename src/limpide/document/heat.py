@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from limpide.document.language import Language
-from limpide.document.weighed import Weight, clip, named, quote, signed, visible
+from limpide.document.weighed import LEAST, Weight, clip, named, quote, signed, visible
 
 SHADES = 8  # on each side of zero
 FAINTEST = 1 / 32  # of the scale: below it nothing is coloured
+ZERO = 0.005  # in a grid: below it a number is written 0, and not coloured
 NUMBERS = 20  # columns up to which every cell shows its number
 LONGEST = 24  # characters of a column's label
 CHIPS = 1500  # tokens shown of a prompt
@@ -79,7 +80,8 @@ def prompt_strip(
 ) -> Strip:
     """The prompt, every word in the colour of its weight; without weights, uncoloured.
 
-    values: of tokens; they are in the titles. The tokens of one word have the word's colour.
+    values: of tokens; they are in the titles. The tokens of one word have the word's colour; a weight that is written
+    0.000 has none, however small the others are.
     """
     of_token = {at: weight for word, weight in zip(question["words"], weights, strict=False) for at in word["tokens"]}
     scale = max((abs(w.value) for w in weights), default=0.0)
@@ -93,7 +95,7 @@ def prompt_strip(
         chips.append(
             Chip(
                 text=shown(token["text"]),
-                shade=shade(weight.value, scale) if weight else "",
+                shade=shade(weight.value, scale) if weight and abs(weight.value) >= LEAST else "",
                 title=title,
                 space=token["text"][:1].isspace() if spaced else at in starts,
                 frame=token["part"] == "frame",
@@ -171,8 +173,8 @@ def effects(
     def write(value: float) -> str:
         return spoken.number(100 * value, 0) if as_share else spoken.number(value, 2, sign=True)
 
-    labels, least = [label(columns[at]) for at in kept], 0.005
-    loud = [k for k, row in enumerate(values) if any(abs(v) >= least for v in row if v is not None)]
+    labels = [label(columns[at]) for at in kept]
+    loud = [k for k, row in enumerate(values) if any(abs(v) >= ZERO for v in row if v is not None)]
     if not layers or len(values) <= TALL or len(values) - len(loud) < FOLDED:
         loud = list(range(len(values)))
     made = tuple(
@@ -187,7 +189,7 @@ def effects(
     )
     note = spoken.say("explain.grid.scale", full=spoken.percent(scale, 0) if as_share else write(scale))
     if len(loud) < len(values):
-        shown_least = spoken.number(100 * least, 1) if as_share else spoken.number(least, 3)
+        shown_least = spoken.number(100 * ZERO, 1) if as_share else spoken.number(ZERO, 3)
         note = f"{note} {spoken.say('explain.grid.quiet', len(values) - len(loud), least=shown_least)}"
     return Grid(*words, tuple(labels), made, _cut(note, kept, len(columns), spoken), len(kept) > NUMBERS)
 
@@ -196,7 +198,7 @@ def _cell(value: float | None, scale: float, write: Callable[[float], str], wher
     if value is None:
         return Cell("", "", where)
     number = write(value)
-    return Cell(number, shade(value, scale), f"{where}: {number}")
+    return Cell(number, shade(value, scale) if abs(value) >= ZERO else "", f"{where}: {number}")
 
 
 def strongest_columns(values: Sequence[Sequence[float | None]], columns: int, limit: int) -> list[int]:

@@ -6,16 +6,17 @@ whole of it is found there, so that a translation never says what the note no lo
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from string import Formatter
 
 from limpide.core.measure import Measure
 from limpide.document.language import Language, language
 
 Said = tuple[str, str | None]  # a sentence, and the code of its language where it is not the reader's
+Found = list[tuple[str, dict[str, str]]]  # sentences that were read: [(key, what stands at its placeholders)]
 PREFIX = "note."
-PLACE = re.compile(r"\\\{(\w+)\\\}")
 
 
 @dataclass(frozen=True)
@@ -54,38 +55,96 @@ def limits(measures: Iterable[Measure], spoken: Language) -> list[Limit]:
 
 def _sentences(note: str, spoken: Language) -> list[Said]:
     """The sentences of a note that are known, translated; else the whole of it, as it is."""
-    found = next(_read(note.strip()), None)
+    found = read(note.strip(), _patterns())
     if found is None:
         return [(note, "en" if spoken.code != "en" else None)]
     return [
-        (spoken.say(key, **{name: _number(text, spoken) for name, text in places.items()}), None)
+        (spoken.say(key, **{name: number(text, spoken) for name, text in places.items()}), None)
         for key, places in found
     ]
 
 
-def _read(note: str) -> Iterator[list[tuple[str, dict[str, str]]]]:
-    """Ways to read a note as sentences of `words/en.json`: each is [(key, its placeholders)]."""
-    for key, pattern in _patterns():
-        whole = pattern.match(note)
-        if not whole:
-            continue
-        rest = note[whole.end() :].strip()
-        if not rest:
-            yield [(key, whole.groupdict())]
-        else:
-            yield from ([(key, whole.groupdict()), *others] for others in _read(rest))
-
-
 @cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """The English sentences as patterns, the longest first; a placeholder takes the words up to what follows it."""
-    written = {key: text for key, text in language("en").words.items() if key.startswith(PREFIX)}
-    longest = sorted(written.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-    return tuple((key, re.compile(PLACE.sub(r"(?P<\1>.+?)", re.escape(text)) + r"(?=\s|$)")) for key, text in longest)
+def _patterns() -> tuple["Pattern", ...]:
+    return patterns(language("en").words, PREFIX)
 
 
-def _number(text: str, spoken: Language) -> str:
+# ---- reading sentences by their templates ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A sentence with placeholders, which take the words up to what follows them. open: its end is a placeholder."""
+
+    key: str
+    form: re.Pattern[str]
+    open: bool
+
+
+def patterns(words: Mapping[str, str], *prefixes: str) -> tuple[Pattern, ...]:
+    """The sentences whose keys begin with one of the prefixes, those with the most words of their own first."""
+    written = [(key, list(Formatter().parse(text))) for key, text in words.items() if key.startswith(prefixes)]
+    longest = sorted(written, key=lambda one: (-sum(len(literal) for literal, *_ in one[1]), one[0]))
+    return tuple(_pattern(key, [(literal, name) for literal, name, *_ in pieces]) for key, pieces in longest)
+
+
+def read(
+    text: str, known: Sequence[Pattern], accept: Callable[[str, Mapping[str, str]], bool] = lambda key, places: True
+) -> Found | None:
+    """The text as sentences that are known, the first way there is; None where some of it is not known.
+
+    accept: given a key and what stands at its placeholders, whether that may stand there.
+    """
+    return _Reader(known, accept, set()).read(text)
+
+
+def number(text: str, spoken: Language) -> str:
     """A number with the reader's decimal mark; other words as they are."""
     if re.fullmatch(r"[\d,]*\d(\.\d+)?", text) and spoken.code == "fr":
         return text.replace(",", "\u202f").replace(".", ",")
     return text
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """dead: ends of the text that no sentences make up, so that each is tried once."""
+
+    known: Sequence[Pattern]
+    accept: Callable[[str, Mapping[str, str]], bool]
+    dead: set[str]
+
+    def read(self, text: str) -> Found | None:
+        if text in self.dead:
+            return None
+        for pattern in self.known:
+            found = self._begins(pattern, text) or self._whole(pattern, text)
+            if found is not None:
+                return found
+        self.dead.add(text)
+        return None
+
+    def _begins(self, pattern: Pattern, text: str) -> Found | None:
+        match = pattern.form.match(text)
+        if match is None or not self.accept(pattern.key, match.groupdict()):
+            return None
+        rest = text[match.end() :].strip()
+        others = self.read(rest) if rest else []
+        return None if others is None else [(pattern.key, match.groupdict()), *others]
+
+    def _whole(self, pattern: Pattern, text: str) -> Found | None:
+        """A placeholder at the end may hold all that follows, unless a full stop says where the sentence ends."""
+        match = pattern.form.fullmatch(text) if pattern.open else None
+        if match is None or not self.accept(pattern.key, match.groupdict()):
+            return None
+        return [(pattern.key, match.groupdict())]
+
+
+def _pattern(key: str, pieces: Sequence[tuple[str, str | None]]) -> Pattern:
+    """pieces: (words, the placeholder after them), None after the last ones."""
+    form, seen = "", set[str]()
+    for literal, name in pieces:
+        form += re.escape(literal)
+        if name is not None:
+            form += f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
+            seen.add(name)
+    return Pattern(key, re.compile(form + r"(?=\s|$)"), open=pieces[-1][1] is not None)

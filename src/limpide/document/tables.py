@@ -128,22 +128,29 @@ def measured(evidence: Numbers, language: Language) -> list[Measured]:
 
 
 def difference(change: Change | None, language: Language) -> str:
-    """'+88.9 points (+75.0 to +97.2)', or a dash."""
+    """'+88.9 points (+75.0 to +97.2)', '0.09 further from 0 (distance +0.05 to +0.13)', or a dash."""
     said, interval = difference_and_range(change, language)
     return f"{said} ({interval})" if interval else said
 
 
 def difference_and_range(change: Change | None, language: Language) -> tuple[str, str]:
-    """A signed difference and its interval, '' when there is none."""
+    """A signed difference and its interval, '' when there is none.
+
+    Of what is best near zero, the difference is of distances from zero, and says so: from −0.03 to −0.13 is no '+0.10'.
+    """
     if change is None or change.difference is None:
         return "–", ""
     ends = [end for end in (change.low, change.high) if end is not None]
     beside = [change.difference, *ends]
     shown = language.difference(change.difference, change.unit, beside=beside)
+    distance = change.better == "nearer zero"
+    if distance:
+        way = "nearer" if change.difference < 0 else "further"
+        shown = language.say(f"difference.{way}", size=shown.lstrip("+\u2212"))
     if len(ends) < 2:
         return shown, ""
     low, high = (language.difference(end, change.unit, with_unit=False, beside=beside) for end in ends)
-    return shown, language.say("range", low=low, high=high)
+    return shown, language.say("difference.range" if distance else "range", low=low, high=high)
 
 
 def gate_rows(evidence: Evidence, language: Language) -> list[GateRow]:
@@ -224,9 +231,15 @@ def _limited(change: Change, ends: dict[str, str], language: Language) -> str:
         return language.say("gate.fact", difference=difference(change, language), **ends)
     unfavourable = change.low if change.better == "higher" else change.high
     bound = language.relative(unfavourable / abs(change.before))
-    relative = language.relative(change.difference / abs(change.before))
+    relative = relative_difference(change, change.difference / abs(change.before), language)
     level = language.percent(change.level)
     return language.say("gate.limited", relative=relative, bound=bound, level=level, **ends)
+
+
+def relative_difference(change: Change, share: float, language: Language) -> str:
+    """'+3.1%', or 'distance from 0 +300%'. share: of what was before."""
+    shown = language.relative(share)
+    return language.say("difference.share", relative=shown) if change.better == "nearer zero" else shown
 
 
 def concerns(rule: str, found: Change | Measure) -> bool:

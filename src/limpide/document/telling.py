@@ -13,6 +13,7 @@ from limpide.document.inside import added, parts_moved, restored
 from limpide.document.language import Language, language
 from limpide.document.weighed import (
     CLEAR,
+    LEAST,
     NAMED,
     Explanation,
     ahead_from,
@@ -25,6 +26,7 @@ from limpide.document.weighed import (
     signed,
     strongest,
     unsettled,
+    weightless,
     weights,
 )
 
@@ -46,7 +48,7 @@ def findings(explanation: Explanation, code: str) -> list[list[str]]:
     """What was found, the sentences of one method together; the most important first."""
     spoken = language(code)
     verdict = (explanation.get("methods", {}).get("faithfulness") or {}).get("verdict")
-    test = list(tested(explanation, spoken))
+    test = list(tested(explanation, spoken, options=True))
     question, words = list(asked(explanation, spoken)), list(rests_on(explanation, spoken))
     network = [list(tell(explanation, spoken)) for tell in (decided, restored, added)]
     first = next((sentences for sentences in network if sentences), None)
@@ -116,6 +118,9 @@ def rests_on(explanation: Explanation, spoken: Language) -> Iterator[str]:
         record = explanation["methods"]["attribution"]
         ends = {key: spoken.value(abs(record[key]), "nats", beside=(1.0,)) for key in ("total", "gap")}
         yield spoken.say("explain.rests.unsettled", **ends)
+    if weightless(found):
+        yield spoken.say("explain.note.weightless", least=spoken.number(LEAST, 4))
+        return
     failed = (explanation["methods"].get("faithfulness") or {}).get("verdict") == "no better than chance"
     for sign, key in ((1, "claimed" if failed or unsettled(explanation) else "for"), (-1, "against")):
         top = strongest(found, sign)
@@ -190,15 +195,18 @@ def taught(explanation: Explanation, spoken: Language) -> Iterator[str]:
         yield spoken.say(f"explain.taught.check.{key}", check["removed"], **change)
 
 
-def tested(explanation: Explanation, spoken: Language) -> Iterator[str]:
-    """Whether taking words away in the order of the explanation does more than taking them away at random."""
+def tested(explanation: Explanation, spoken: Language, *, options: bool) -> Iterator[str]:
+    """Whether taking words away in the order of the explanation does more than taking them away at random.
+
+    options: name those of the command line that would settle more.
+    """
     found = explanation.get("methods", {}).get("faithfulness")
     if not found:
         return
     verdict = found.get("verdict")
     loss = found.get("comprehensiveness") or {}
     if verdict == "insufficient evidence":
-        yield _too_little(found, spoken)
+        yield _too_little(found, spoken, options)
     elif verdict in VERDICTS:
         yield spoken.say(f"explain.tested.{verdict}")
     if verdict == "better than chance" and loss.get("value") is not None and loss.get("random") is not None:
@@ -212,18 +220,19 @@ def tested(explanation: Explanation, spoken: Language) -> Iterator[str]:
         yield spoken.say("explain.sanity.bad")
 
 
-def _too_little(found: Mapping[str, Any], spoken: Language) -> str:
+def _too_little(found: Mapping[str, Any], spoken: Language, options: bool) -> str:
     """Why the test settles nothing, and what would: a longer prompt, and more random orders where there are so many."""
     said, n, p = spoken.say("explain.tested.insufficient evidence"), found.get("n"), found.get("p_value")
     if n is None:
         return said
     key = "few" if n < FEWEST else "close"
     chance = "–" if p is None else spoken.significant(p, 2)
-    return f"{said} {spoken.say(f'explain.tested.{key}', n, p=chance, orders=found.get('random_orders') or 0)}"
+    said = f"{said} {spoken.say(f'explain.tested.{key}', n, p=chance, orders=found.get('random_orders') or 0)}"
+    return f"{said} {spoken.say('explain.tested.orders')}" if options and key == "close" and n > 1 else said
 
 
-def not_said(explanation: Explanation, code: str) -> list[str]:
-    """What the explanation does not say."""
+def not_said(explanation: Explanation, code: str, *, options: bool = True) -> list[str]:
+    """What the explanation does not say. options: name those of the command line that would say it."""
     spoken, methods = language(code), explanation.get("methods", {})
     said = [spoken.say("explain.limit.why"), spoken.say("explain.limit.one")]
     attribution = methods.get("attribution") or {}
@@ -233,6 +242,7 @@ def not_said(explanation: Explanation, code: str) -> list[str]:
         said.append(spoken.say("explain.limit.gap", **ends))
     if methods and "faithfulness" not in methods:
         said.append(spoken.say("explain.limit.untested"))
+        said += [spoken.say("explain.limit.untested.option")] if options else []
     if (methods.get("lens") or {}).get("lens") == "logit":
         said.append(spoken.say("explain.limit.lens"))
     patching = methods.get("patching")

@@ -13,6 +13,7 @@ Explanation = Mapping[str, Any]
 LONGEST = 160  # characters of a text that is quoted
 NAMED = 3  # words, parts or examples that a sentence names
 CLEAR = 0.05  # of all weight, or of the answer restored: below it a word or a part is not named
+LEAST = 0.0005  # nats: below it a weight is written 0.000, which moves a probability by less than 0.05 %
 WIDE_GAP = 0.5  # of the total: a completeness gap beyond it leaves the weights unsettled
 
 
@@ -59,8 +60,14 @@ def weights(explanation: Explanation) -> list[Weight]:
 
 def strongest(found: Iterable[Weight], sign: int) -> list[Weight]:
     """The words that weigh most for (1) or against (-1) the answer, punctuation and the template's marks left out."""
-    kept = [w for w in found if w.part != "frame" and sign * w.value > 0 and w.share >= CLEAR and not is_mark(w.text)]
+    clear = [w for w in found if sign * w.value >= LEAST and w.share >= CLEAR]
+    kept = [w for w in clear if w.part != "frame" and not is_mark(w.text)]
     return sorted(kept, key=lambda w: -w.share)[:NAMED]
+
+
+def weightless(found: Iterable[Weight]) -> bool:
+    """Whether no word weighs anything that can be told from zero: shares of such a sum would say nothing."""
+    return all(abs(w.value) < LEAST for w in found)
 
 
 def is_mark(text: str) -> bool:

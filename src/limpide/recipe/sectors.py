@@ -144,45 +144,61 @@ def adopted(
     recipe: Mapping[str, Any],
     pack: Pack,
     language: Language,
-    before: Pack | None = None,
     *,
-    stood: Sequence[str] = (),
     chosen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The recipe, as plain values, with what the pack adds. before: a pack it had, whose own rules are taken out first.
+    """The recipe, as plain values, with what the pack adds. chosen: what a person chose of `data`, which stays.
 
-    stood: gates from before any pack, which stay. chosen: what a person chose of `data`, which stays too.
     Lists grow: nothing that is measured, required or excluded already is lost. What was said of the purpose stays.
     """
-    left = dict(recipe) if before is None else withdrawn(recipe, before, stood)
-    purpose = dict(left.get("purpose") or {})
+    purpose = dict(recipe.get("purpose") or {})
     purpose["users"] = purpose.get("users") or pack.users.within(language)
     purpose["excluded"] = _joined(purpose.get("excluded") or (), pack.excluded.within(language))
     added: dict[str, Any] = pack.sections.model_dump(mode="json", exclude_unset=True)
     added["data"] |= {key: value for key, value in (chosen or {}).items() if key in added["data"]}
     gates = list(pack.gates)
-    if (left.get("data") or {}).get(CHARTER) is not None:
+    if _has_charter(recipe):
         added["audit"]["suites"].append(CHARTER)
-        if not any(gate.startswith(f"{CHARTER}.") for gate in left.get("gates") or ()):
+        if not any(gate.startswith(f"{CHARTER}.") for gate in recipe.get("gates") or ()):
             gates.append(CHARTER_GATE)
-    given = _merged(left, {**added, "gates": gates})
+    given = _merged(recipe, {**added, "gates": gates})
     suites = given["audit"]["suites"]
     given["audit"]["suites"] = [suite for suite in SUITES if suite in suites]
     return {**given, "purpose": purpose}
 
 
-def withdrawn(recipe: Mapping[str, Any], pack: Pack, stood: Sequence[str] = ()) -> dict[str, Any]:
-    """The recipe, as plain values, without the gates, excluded uses and users that are word for word the pack's.
+def withdrawn(recipe: Mapping[str, Any], pack: Pack, stood: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe, as plain values, without what the pack had added, and with that alone taken out.
 
-    stood: gates from before the pack, which stay.
+    stood: the recipe before the pack, whose own settings come back. What a person added since, or set otherwise than
+    the pack, stays.
     """
-    purpose = dict(recipe.get("purpose") or {})
-    own = {*pack.excluded.en, *pack.excluded.fr}
-    purpose["excluded"] = [use for use in purpose.get("excluded") or () if use not in own]
-    if purpose.get("users") in (pack.users.en, pack.users.fr):
-        del purpose["users"]
-    gates = [gate for gate in recipe.get("gates") or () if gate not in pack.gates or gate in stood]
-    return {**recipe, "purpose": purpose, "gates": gates}
+    added: dict[str, Any] = pack.sections.model_dump(mode="json", exclude_unset=True)
+    added["gates"] = list(pack.gates)
+    if _has_charter(stood):
+        added["audit"]["suites"].append(CHARTER)
+        added["gates"].append(CHARTER_GATE)
+    said = (recipe.get("purpose") or {}).get("users")
+    users = said if said in (pack.users.en, pack.users.fr) else None
+    added["purpose"] = {"users": users, "excluded": [*pack.excluded.en, *pack.excluded.fr]}
+    return _without(recipe, added, stood) or {}
+
+
+def _has_charter(recipe: Mapping[str, Any]) -> bool:
+    return (recipe.get("data") or {}).get(CHARTER) is not None
+
+
+def _without(now: Any, added: Any, before: Any) -> Any:
+    """`now` without what is in `added` and was not so `before`; None for what nothing is left of."""
+    if isinstance(now, Mapping) and isinstance(added, Mapping):
+        then = before if isinstance(before, Mapping) else {}
+        left = {key: _without(now[key], added[key], then.get(key)) if key in added else now[key] for key in now}
+        kept = {key: value for key, value in left.items() if value is not None or key not in added}
+        return kept if kept or before is not None else None
+    if isinstance(now, list | tuple) and isinstance(added, list | tuple):
+        kept_ones = [one for one in now if one not in added or one in (before or ())]
+        return kept_ones if kept_ones or before is not None else None
+    return before if now == added else now
 
 
 def _merged(old: Any, new: Any) -> Any:

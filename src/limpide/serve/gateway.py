@@ -2,7 +2,7 @@
 
 A request passes: `connections` (how slow, how large) → `guard` (host, form, stop switch, key) → the routes here (read,
 measure, reserve, write `accept`, ask the engine) → `exchange` (write `answer`, settle, send). No page is served, no
-other site may call it from a browser (no CORS), FastAPI's own instrumentation is off.
+other site may call it from a browser (no CORS).
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from limpide.core.errors import LimpideError
@@ -54,26 +55,11 @@ VERIFY_ROUTE, MODELS_ROUTE, OPENAPI_ROUTE, HEALTH_ROUTE = (
     "/openapi.json",
     "/health",
 )
-NO_INSTRUMENTS: Any = {
-    "tracing": False,
-    "metrics": False,
-    "logs": False,
-    "operation_spans": False,
-    "auto_configure": False,
-}
 
 
 def create_app(service: Service, *, loopback: bool = True, hosts: Sequence[str] = ()) -> ASGIApp:
     """The ASGI application. loopback: bound to this machine alone, so only its own names and `hosts` may stand in the
     Host header (a web page could otherwise reach the server through a name it controls)."""
-    app = FastAPI(
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        lifespan=partial(_lifespan, service),
-        telemetry=NO_INSTRUMENTS,
-        redirect_slashes=False,
-    )
     routes = Routes(service)
     table = (
         (HEALTH_ROUTE, routes.health, "GET"),
@@ -86,20 +72,25 @@ def create_app(service: Service, *, loopback: bool = True, hosts: Sequence[str] 
         (EMBEDDING_ROUTE, routes.embed, "POST"),
         (VERIFY_ROUTE, routes.verify, "POST"),
     )
-    for path, endpoint, method in table:
-        app.add_route(path, endpoint, methods=[method])
-    app.add_exception_handler(ApiError, routes.refused)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientLeft, _nobody)
-    app.add_exception_handler(ClientDisconnect, _nobody)
-    app.add_exception_handler(Exception, _fault_of_ours)
-    # Outside FastAPI, so that its last resort, the answer 500, has the headers of every other.
+    app = Starlette(
+        routes=[Route(path, endpoint, methods=[method]) for path, endpoint, method in table],
+        exception_handlers={
+            ApiError: routes.refused,
+            HTTPException: _http_error,
+            ClientLeft: _nobody,
+            ClientDisconnect: _nobody,
+            Exception: _fault_of_ours,
+        },
+        lifespan=partial(_lifespan, service),
+    )
+    app.router.redirect_slashes = False
+    # Outside Starlette, so that its last resort, the answer 500, has the headers of every other.
     inner = Entrance(app, service)
     return Guard(inner, service, frozenset(hosts) if loopback else None, frozenset(path for path, _, _ in table))
 
 
 @asynccontextmanager
-async def _lifespan(service: Service, _: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(service: Service, _: Starlette) -> AsyncIterator[None]:
     watches = [asyncio.create_task(watch(service)) for watch in (_watch_switch, _watch_seals)]
     yield
     for watch in watches:

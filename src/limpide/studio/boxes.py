@@ -11,6 +11,8 @@ from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
+from limpide.document.notes import Said
+from limpide.studio.said import fault, said
 from limpide.studio.visit import Visit
 
 Kind = Literal["info", "good", "warning", "bad"]
@@ -45,6 +47,14 @@ def visit_here() -> Visit:
 def word(tag: str, words: str) -> TextElement:
     """One HTML element with plain text in it."""
     return TextElement(tag=tag, text=words)
+
+
+def spoken(tag: str, words: Said) -> TextElement:
+    """The same, in the language it is in where that is not the page's."""
+    made = word(tag, words[0])
+    if words[1] is not None:
+        made.props["lang"] = words[1]
+    return made
 
 
 def text(words: str) -> TextElement:
@@ -144,19 +154,31 @@ def empty(words: str, link_text: str, path: str) -> Element:
     return made
 
 
-def error_notice(visit: Visit, record: Mapping[str, Any]) -> Element:
-    """An error's record (core/errors.py): what, received, expected, what to do, its faults line by line."""
+def error_notice(visit: Visit, record: Mapping[str, Any], *, of_command: bool = False) -> Element:
+    """An error's record (core/errors.py): what, received, expected, what to do, its faults line by line.
+
+    of_command: it is a command's, so that what of it is not known in the page's language is English. Errors of the
+    studio's own pages are in the page's language already.
+    """
+
+    def shown(words: str) -> Said:
+        found, lang = said(words, visit.words)
+        return found, lang if of_command else None
+
     with _notice("bad") as made:
-        text(str(record.get("what", "")))
+        spoken("p", shown(str(record.get("what", ""))))
         for name in ("received", "expected", "to_do"):
             if record.get(name):
-                text(visit.say(f"frame.error.{name}", value=str(record[name]))).classes("muted small")
+                value, lang = shown(str(record[name]))
+                line = visit.say(f"frame.error.{name}", value=value)
+                spoken("p", (line, None if name == "received" else lang)).classes("muted small")
         faults = record.get("faults") or []
         if faults:
             with ui.element("ul"):
-                for fault in faults[:SHOWN_FAULTS]:
-                    line = f":{fault['line']}" if fault.get("line") else ""
-                    word("li", f"{fault.get('file', '')}{line} — {fault.get('what', '')}")
+                for one in faults[:SHOWN_FAULTS]:
+                    line = f":{one['line']}" if one.get("line") else ""
+                    what, lang = fault(str(one.get("what", "")), visit.words)
+                    spoken("li", (f"{one.get('file', '')}{line} — {what}", lang))
         if len(faults) > SHOWN_FAULTS:
             text(visit.say("frame.error.more", len(faults) - SHOWN_FAULTS)).classes("muted small")
     return made

@@ -16,6 +16,7 @@ from nicegui.element import Element
 
 from limpide.core.errors import LimpideError, UsageError
 from limpide.document.language import NO_BREAK, Language
+from limpide.document.notes import Said
 from limpide.studio.boxes import Kind as Kind
 from limpide.studio.boxes import card as card
 from limpide.studio.boxes import chip as chip
@@ -29,12 +30,16 @@ from limpide.studio.boxes import link as link
 from limpide.studio.boxes import more as more
 from limpide.studio.boxes import notice as notice
 from limpide.studio.boxes import row as row
+from limpide.studio.boxes import spoken as spoken
 from limpide.studio.boxes import stack as stack
 from limpide.studio.boxes import text as text
 from limpide.studio.boxes import visit_here as visit_here
 from limpide.studio.boxes import word as word
 from limpide.studio.jobs import Job, command_of
 from limpide.studio.live import Live, Told
+from limpide.studio.said import fact as shown_fact
+from limpide.studio.said import said
+from limpide.studio.said import task as task_said
 from limpide.studio.uploads import MEGABYTE
 from limpide.studio.visit import Visit
 
@@ -150,6 +155,7 @@ def table(
     """A table, paged. A cell is text, or a function that draws it. numbers: columns of numbers, from 0."""
     visit = visit_here()
     pages = max(1, -(-len(rows) // page_size))
+    labels = [f"{column}{visit.words.say('colon')}" for column in columns]
     with ui.element("div").classes("table-box") as made:
         frame = ui.element("div").classes("table-scroll").props("tabindex=0 role=region")
         frame.props["aria-label"] = caption or ", ".join(columns)
@@ -166,7 +172,7 @@ def table(
                     word("th", column).props("scope=col").classes("number" if index in numbers else "")
             with ui.element("tbody"):
                 for cells in rows[page * page_size : (page + 1) * page_size]:
-                    _row(cells, numbers)
+                    _row(labels, cells, numbers)
         pager.clear()
         if pages > 1:
             with pager:
@@ -178,10 +184,12 @@ def table(
     return made
 
 
-def _row(cells: Sequence[Cell], numbers: Sequence[int]) -> None:
+def _row(labels: Sequence[str], cells: Sequence[Cell], numbers: Sequence[int]) -> None:
+    """labels: of the columns, for where a narrow screen stacks the cells."""
     with ui.element("tr"):
         for index, cell in enumerate(cells):
             place = word("td", cell if isinstance(cell, str) else "").classes("number" if index in numbers else "")
+            place.props["data-label"] = labels[index]
             if not isinstance(cell, str):
                 with place:
                     cell()
@@ -258,6 +266,16 @@ def about(words: Language, seconds: float) -> str:
     return f"{whole}{NO_BREAK}s" if whole < 60 else words.duration(60 * math.ceil(seconds / 60))
 
 
+def line(words: Said, *, warns: bool) -> Element:
+    """A line of what a job says, in the language it is in."""
+    if not warns:
+        return spoken("p", words).classes("muted small")
+    made = notice("warning", words[0])
+    if words[1] is not None:
+        made.props["lang"] = words[1]
+    return made
+
+
 def needed_for(job: Job) -> str:
     """What a person must be allowed to do to stop a job or to start it again: what it took to start it."""
     return NEEDED.get(job.kind, "change")
@@ -312,11 +330,12 @@ class _JobPanel:
 
     def _draw_task(self, task: Told) -> None:
         with ui.element("div").classes("job-task over" if task.over else "job-task"):
+            title = task_said(task.what, self.visit.words)
             with ui.element("div").classes("job-task-head"):
-                word("span", task.what).classes("strong")
+                spoken("span", title).classes("strong")
                 word("span", self._place(task)).classes("muted small numbers")
             bar = ui.element("progress").props("max=1")
-            bar.props["aria-label"] = task.what
+            bar.props["aria-label"] = title[0]
             share = task.share if task.over or self.state == "running" else task.share or 0.0
             if share is not None:
                 bar.props["value"] = str(round(share, 4))
@@ -327,7 +346,7 @@ class _JobPanel:
             return self.visit.say("frame.job.took", time=words.duration(task.seconds))
         if task.total:
             parts_of.append(f"{words.plain(task.done)} / {words.plain(task.total)}")
-        parts_of += [f"{name} {words.plain(value)}" for name, value in task.facts.items()]
+        parts_of += [shown_fact(name, value, words) for name, value in task.facts.items()]
         if task.left is not None and self.state == "running":
             parts_of.append(self.visit.say("frame.job.left", time=about(words, task.left)))
         return " · ".join(parts_of)
@@ -336,8 +355,7 @@ class _JobPanel:
         self.lines.clear()
         with self.lines:
             for warns, words in self.live.lines[-SHOWN_LINES:]:
-                shown = notice("warning", words) if warns else text(words).classes("muted small")
-                shown.props("lang=en")  # as commands say it
+                line(said(words, self.visit.words), warns=warns)
 
     def _draw_foot(self) -> None:
         self.foot.clear()
@@ -345,7 +363,7 @@ class _JobPanel:
         with self.foot:
             error = visit.jobs.error(self.job) if self.state == "failed" else None
             if error:
-                error_notice(visit, error)
+                error_notice(visit, error, of_command=True)
             elif self.state in ("killed", "stopped"):
                 text(visit.say(f"frame.job.why.{self.state}")).classes("muted")
             if visit.may(needed_for(self.job)):

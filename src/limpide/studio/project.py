@@ -30,7 +30,7 @@ class Draft(BaseModel):
     files: tuple[str, ...] = ()  # names under data/
     data: dict[str, Any] = {}  # of the recipe's section `data`, beside the files: how they are read, what is masked
     sector: str = ""  # one of the sector packs
-    gates: tuple[str, ...] = ()  # of the recipe before a sector was chosen
+    stood: dict[str, Any] = {}  # the recipe before a sector was chosen: its sections that a sector changes
     language: str = ""  # of the data
     name: str = ""  # of what will be released
 

@@ -1,4 +1,4 @@
-// What the studio does in the browser by itself: theme, menu, sending files. No text is written here: it comes with the
+// What the studio does in the browser by itself: theme, menu, sending files, keys. No text is written here: it comes with the
 // page. Everything stays on this machine: the only addresses called are the studio's own.
 "use strict";
 window.limpide = (() => {
@@ -109,6 +109,37 @@ window.limpide = (() => {
       toggleMenu(false);
       document.getElementById("menu").focus();
     }
+  });
+
+  // The words of an answer are one stop of the Tab key: arrows, Home and End go from word to word, Tab comes back to the
+  // last one, and Enter or Space click it, as on any button.
+  function beside(word, all, key) {
+    if (key === "Home" || key === "End") return all.at(key === "Home" ? 0 : -1);
+    if (key === "ArrowLeft" || key === "ArrowRight") return all[all.indexOf(word) + (key === "ArrowLeft" ? -1 : 1)];
+    const here = word.getBoundingClientRect();
+    const down = key === "ArrowDown" ? 1 : -1;
+    const near = (place) => 1000 * Math.abs(place.top - here.top) + Math.abs(place.left - here.left); // the next line
+    let best = null;
+    for (const other of all) {
+      const place = other.getBoundingClientRect();
+      if (down * (place.top - here.top) < here.height / 2) continue; // on this line, or behind
+      if (!best || near(place) < near(best.getBoundingClientRect())) best = other;
+    }
+    return best;
+  }
+  document.addEventListener("keydown", (event) => {
+    const word = event.target.closest?.(".answer-word");
+    if (!word || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
+    event.preventDefault(); // the page would scroll
+    beside(word, [...word.parentElement.querySelectorAll(".answer-word")], event.key)?.focus();
+  });
+  document.addEventListener("focusin", (event) => {
+    const word = event.target.closest?.(".answer-word");
+    if (!word) return;
+    word.parentElement.querySelectorAll(".answer-word").forEach((other) => {
+      other.tabIndex = other === word ? 0 : -1;
+    });
   });
   return { nextTheme, toggleMenu, leave };
 })();

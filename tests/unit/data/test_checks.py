@@ -14,7 +14,7 @@ from limpide.data.checks import Check, Policies, check_examples, refuse
 from limpide.data.examples import Example, load_examples
 from limpide.data.personal import Allow
 from limpide.data.prepare import PrepareSettings
-from limpide.data.sensitive import mask
+from limpide.data.sensitive import FRENCH, SORTS, holds_placeholder, mask
 from limpide.data.texts import ODDITIES
 
 PRESS = Path(__file__).parents[3] / "examples" / "press-operator" / "examples.jsonl"
@@ -220,6 +220,33 @@ def test_a_mask_reaches_both_answers_and_the_class() -> None:
     assert (kept[0].answer, kept[0].rejected) == ("Ask [EMAIL].", "Ask [EMAIL], please.")
     assert (kept[1].answer, kept[1].label) == ("[EMAIL]", "[EMAIL]")
     assert [Example.model_validate(row.model_dump()) for row in kept] == kept
+
+
+def test_a_french_row_is_masked_in_french() -> None:
+    french = "Il faut écrire à a@ex.org ou appeler Mme Roux au 06 12 34 56 78."
+    rows = [
+        example("Qui ?", french),
+        example("Qui ?", "a@ex.org", 2, language="fr"),
+        example("Who?", french, 3, language="en"),
+        example("Qui ?", "Il faut écrire à a@ex.org.", 4, label="Il faut écrire à a@ex.org."),
+    ]
+    kept, _, _ = check_examples(rows, Policies(personal_data="mask", names="mask"))
+    assert [row.answer for row in kept] == [
+        "Il faut écrire à [COURRIEL] ou appeler Mme [NOM] au [TÉLÉPHONE].",
+        "[COURRIEL]",
+        "Il faut écrire à [EMAIL] ou appeler Mme [FULL_NAME] au [PHONE].",
+        "Il faut écrire à [EMAIL].",
+    ]
+    assert all(holds_placeholder(row.answer) for row in kept)
+
+
+def test_every_kind_has_its_name_in_french() -> None:
+    assert list(FRENCH) == [kind for sort in SORTS for kind in sort.kinds]
+    assert len(set(FRENCH.values())) == len(FRENCH)
+    every = {sort.name for sort in SORTS}
+    for name in FRENCH.values():
+        for text in (f"Mme [{name}]", f"API_KEY=[{name}]", f"mot de passe : [{name}]"):
+            assert mask(text, every, "fr") == text
 
 
 def test_a_mask_that_makes_both_answers_one_stops() -> None:

@@ -3,9 +3,10 @@
 import pytest
 
 from evidence_sample import evidence
+from limpide.core.measure import Change
 from limpide.document import tables
 from limpide.document.evidence import Gate, Parity, ParityCheck
-from limpide.document.language import language
+from limpide.document.language import Language, language
 
 EN, FR = language("en"), language("fr")
 
@@ -34,6 +35,32 @@ def test_a_gate_shows_the_numbers_of_its_own_slice() -> None:
     assert "at worst +1.3%" in (tables.gate_fact("retention.loss worsens by less than 2%", sample, EN) or "")
     assert "78.2% to 97.1%" in (tables.gate_fact("domain.accuracy is above 50%", sample, EN) or "")
     assert tables.gate_fact("truth.unknown improves", sample, EN) == "not measured on both models"
+
+
+@pytest.mark.parametrize(
+    ("language", "further", "nearer", "share"),
+    [
+        (EN, "0.10 nats further from 0 (distance +0.05 to +0.15)", "0.020 nats nearer to 0", "distance from 0 +333.3%"),
+        (FR, "0,10 nats plus loin de 0 (distance +0,05 à +0,15)", "0,020 nats plus près de 0", "distance à 0 +333,3 %"),
+    ],
+)
+def test_a_bias_that_grew_below_zero_is_not_shown_as_a_plain_plus(
+    language: Language, further: str, nearer: str, share: str
+) -> None:
+    grown = Change(
+        name="bias.gap", unit="nats", better="nearer zero", before=-0.03, after=-0.13, difference=0.10, low=0.05,
+        high=0.15, n=100, test="", p_value=0.001, smallest_detectable=None, verdict="worse", sentence="",
+    )  # fmt: skip
+    less = grown.model_copy(update={"difference": -0.02, "low": None, "high": None})
+    seen = evidence().model_copy(update={"changes": (grown,)})
+    fact, limited = (
+        tables.gate_fact(f"bias.gap {rule}", seen, language) for rule in ("does not worsen", "worsens by less than 2%")
+    )
+    said = [tables.difference(grown, language), tables.difference(less, language), fact or "", limited or ""]
+    plain = [text.replace("\xa0", " ").replace("\u202f", " ") for text in said]
+    assert plain[:2] == [further, nearer]
+    assert further in plain[2]
+    assert share in plain[3]
 
 
 def test_reasons_are_in_the_readers_language() -> None:

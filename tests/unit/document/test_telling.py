@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from explanation_sample import attribution, bare, chance, comparison, explanation, hostile, influence, lens, mixture
+from limpide.document import telling
 from limpide.document.language import language
 from limpide.document.telling import changes, findings, not_said, paragraph
 from limpide.document.weighed import ahead_from, best_parts, clip, is_mark, ordinal, strongest, unsettled, weights
@@ -46,6 +47,25 @@ def test_the_template_is_never_named_as_a_word() -> None:
     found["methods"]["attribution"]["words"] = [5.0] + [0.1] * 13
     assert [w.text for w in strongest(weights(found), 1)] == []
     assert "No single word stands out" in told(found)
+
+
+def test_weights_that_are_written_zero_are_no_weights() -> None:
+    """Shares of next to nothing would name words, and colour them, as if the answer rested on them."""
+    found = explanation()
+    found["methods"]["attribution"]["words"] = [w * 1e-4 for w in found["methods"]["attribution"]["words"]]
+    assert "No word of the prompt weighs anything that can be measured" in told(found)
+    assert "rests most on" not in told(found)
+    found["methods"]["attribution"]["words"][2] = 0.0006
+    assert [w.text for w in strongest(weights(found), 1)] == ["nurse"]
+
+
+def test_options_of_the_command_line_are_named_where_there_is_one() -> None:
+    found = explanation()
+    found["methods"]["faithfulness"] |= {"verdict": "insufficient evidence", "n": 12, "p_value": 0.2}
+    assert "--faithfulness.random-orders" in " ".join(telling.tested(found, language("en"), options=True))
+    assert "--" not in " ".join(telling.tested(found, language("en"), options=False))
+    assert "--method" in " ".join(not_said(only("lens", lens()), "fr"))
+    assert "--" not in " ".join(not_said(only("lens", lens()), "fr", options=False))
 
 
 def test_layers_heads_and_experts_are_counted_from_one() -> None:

@@ -62,7 +62,7 @@ def test_a_charter_is_measured_and_kept_whatever_the_sector() -> None:
 def test_another_sector_takes_the_first_one_s_own_words_away() -> None:
     mine = {"purpose": {"intended": "x", "excluded": ["my own"]}, "gates": ["domain.accuracy is above 80%"]}
     health = adopted(mine, load_pack("health"), "en")
-    law = adopted(health, load_pack("law"), "fr", before=load_pack("health"))
+    law = adopted(sectors.withdrawn(health, load_pack("health"), mine), load_pack("law"), "fr")
     assert law["purpose"]["excluded"] == ["my own", *load_pack("law").excluded.fr]
     assert law["purpose"]["users"] == load_pack("law").users.fr
     assert law["gates"] == ["domain.accuracy is above 80%", *load_pack("law").gates]
@@ -74,11 +74,31 @@ def test_what_a_person_chose_of_personal_data_stays() -> None:
     assert after["data"] == {"personal_data": "mask", "names": "mask"}
 
 
-def test_gates_from_before_the_pack_come_back() -> None:
+MINE: dict[str, Any] = {
+    "purpose": {"intended": "x", "excluded": ["my own"]},
+    "gates": ["domain.accuracy improves", "domain.accuracy is above 80%"],
+    "audit": {"suites": ["domain", "bias"], "bias": {"axes": ["gender"]}},
+    "release": {"sign_with": "k.pem", "approval": "none"},
+}
+
+
+@pytest.mark.parametrize("sector", SECTORS)
+@pytest.mark.parametrize("mine", [{}, MINE, {**MINE, "data": {"charter": "c.yaml", "names": "warn"}}])
+def test_what_a_pack_added_and_nothing_else_is_taken_out(sector: str, mine: dict[str, Any]) -> None:
+    pack = load_pack(sector)
+    left = sectors.withdrawn(adopted(mine, pack, "fr", chosen=mine.get("data")), pack, mine)
+    assert left == mine
+
+
+def test_what_a_person_chose_since_the_pack_stays() -> None:
     health = load_pack("health")
-    mine = {"gates": [health.gates[0], "domain.accuracy is above 80%"]}
-    left = sectors.withdrawn(adopted(mine, health, "en"), health, mine["gates"])
-    assert left["gates"] == mine["gates"]
+    recipe = adopted(MINE, health, "en")
+    recipe["audit"]["suites"] = [suite for suite in recipe["audit"]["suites"] if suite != "bias"]
+    recipe["audit"]["bias"]["axes"].append("physical_appearance")
+    recipe["release"]["approval"] = "none"
+    left = sectors.withdrawn(recipe, health, {**MINE, "release": {"approval": "required"}})
+    assert left["audit"] == {"suites": ["domain"], "bias": {"axes": ["gender", "physical_appearance"]}}
+    assert left["release"] == {"sign_with": "k.pem", "approval": "none"}
 
 
 def test_adopting_twice_changes_nothing() -> None:

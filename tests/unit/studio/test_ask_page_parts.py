@@ -89,6 +89,17 @@ def test_why_says_words_layers_and_whether_to_believe_it(code: str) -> None:
     assert found.limits
 
 
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_words_that_weigh_nothing_measurable_are_not_coloured(code: str) -> None:
+    record = explanation()
+    found = record["methods"]["attribution"]
+    found["answer_tokens"] = [[w * 1e-4 for w in row] for row in found["answer_tokens"]]
+    shown = why(record, "nurse", [1], language(code))
+    assert {chip.shade for chip in shown.strip[0].body.chips} == {""}
+    assert shown.strip[1].kind == "note"
+    assert shown.weights == ()
+
+
 def test_an_untested_explanation_says_so() -> None:
     record = explanation()
     methods = {name: value for name, value in record["methods"].items() if name != "faithfulness"}
@@ -105,6 +116,8 @@ def test_examples_and_what_could_not_be_answered() -> None:
     assert taught(record, "lowers", spoken) == ()
     ((method, (reason, _)),) = not_run(record, spoken)
     assert (method, reason) == ("Training examples (influence)", "No.")
+    record["not_run"] = {"influence": "No folder. To do: give it: --influence.adapter X.", "lens": "No. To do: wait."}
+    assert [said[0] for _, said in not_run(record, spoken)] == ["No folder.", "No. To do: wait."]
 
 
 # ----------------------------------------------------------------------------------------------------------- gateway

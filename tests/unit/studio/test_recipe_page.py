@@ -1,6 +1,7 @@
 """The recipe that the form edits: comments and unknown keys kept, nothing lost, every fault beside its field."""
 
 import asyncio
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from limpide.studio.pages.recipe_file import (
     begun,
     beside,
     discard,
+    few_in,
     given_by,
     open_draft,
     set_aside,
@@ -27,6 +29,7 @@ from limpide.studio.pages.recipe_file import (
 from limpide.studio.pages.recipe_offers import AXES, OFFERED, STRENGTHS, offers, strength_of, without_suite
 from limpide.studio.pages.recipe_sector import choose, kept
 from limpide.studio.project import Project
+from limpide.studio.words import language
 
 PRESS = Path(__file__).parents[3] / "examples" / "press-operator" / "recipe.yaml"
 USUAL = {"method": "lora", "rank": 32, "epochs": 10, "learning_rate": None}
@@ -307,3 +310,31 @@ def test_a_sector_keeps_what_was_chosen_and_none_gives_back_what_stood(project: 
         assert ("personal_data", "mask", "refuse") in kept(draft.get("data"), load_pack(sector))
     choose(visit, fields, "")
     assert sorted(draft.get("gates")) == sorted(gates)
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_a_gate_that_so_few_rows_cannot_pass_is_told(project: Project, code: str) -> None:
+    rows = [{"prompt": f"{word} of the press?", "answer": word} for word in ("Ram", "Oil", "Belt", "Door", "Light")]
+    (project.data / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    draft = open_draft(project, "en")
+    assert few_in(draft.text(), project.folder) == []  # it has faults: no purpose yet
+    draft.put("purpose.intended", "Answer questions.")
+    (first,) = few_in(draft.text(), project.folder)
+    assert (first.gate, first.of, first.needed) == ("domain.accuracy improves", "independent", 6)
+    assert "6" in language(code).say(f"recipe.few.{first.of}", rule="x", needed=first.needed, held=first.held)
+
+
+@pytest.mark.parametrize("first", ["", "law"])
+def test_none_gives_back_the_recipe_from_before_the_sectors(project: Project, first: str) -> None:
+    """Suites, axes, languages and the approval as well. first: a sector chosen before there was a recipe."""
+    before = begun(project, "en")
+    project.change_draft(sector=first)
+    draft = open_draft(project, "en")
+    visit: Any = SimpleNamespace(may=lambda action: True, say=lambda key: key, language="en", project=project)
+    fields: Any = SimpleNamespace(draft=draft, changed=lambda: None, redraw=lambda section: None)
+    for sector in ("health", "media"):
+        choose(visit, fields, sector)
+        assert draft.get("release.approval") == "required"
+        assert set(load_pack(sector).sections.audit.bias.axes) <= set(draft.get("audit.bias.axes"))
+    choose(visit, fields, "")
+    assert draft.plain() == before

@@ -1,5 +1,8 @@
 """The service page: the command and where it answers, keys in words, entries of the log in cells."""
 
+import json
+import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from limpide import serve
 from limpide.core.errors import UsageError
 from limpide.serve.access import AccessKey, Usage, revoke
 from limpide.serve.request_log.entry import Entry
@@ -15,6 +19,7 @@ from limpide.serve.stop_switch import stopped
 from limpide.studio.pages.service_keys import asked, caller, in_words, keys_asked, known, made, opened, standing
 from limpide.studio.pages.service_log import line, wanted
 from limpide.studio.pages.service_process import Ready, argv, curl, python, ready, running
+from limpide.studio.pages.service_said import raw, reason, told
 from limpide.studio.pages.service_state import checked_port
 from limpide.studio.pages.service_stop import order
 from limpide.studio.project import Project
@@ -75,11 +80,14 @@ def test_the_service_that_runs_is_found_among_jobs() -> None:
 
 
 def test_lines_to_try_compile_and_ask_for_a_key_where_one_is_needed() -> None:
-    one = Ready("http://127.0.0.1:8080", ('a"b',))
+    one, question = Ready("http://127.0.0.1:8080", ('a"b',)), "Qu'est-ce que “E-104” ?"
     for with_key in (True, False):
-        compile(python(one, key=with_key), "example", "exec")
-        assert ("LIMPIDE_API_KEY" in python(one, key=with_key)) is with_key
-        assert ("Authorization: Bearer" in curl(one, key=with_key)) is with_key
+        compile(python(one, question, key=with_key), "example", "exec")
+        assert ("LIMPIDE_API_KEY" in python(one, question, key=with_key)) is with_key
+        assert ("Authorization: Bearer" in curl(one, question, key=with_key)) is with_key
+        body = json.loads(shlex.split(curl(one, question, key=with_key))[-1])
+        assert body["messages"] == [{"role": "user", "content": question}]
+        assert question in python(one, question, key=with_key)
 
 
 @pytest.mark.parametrize("value", [None, "", "8080", 80, 70000, 8080.5, float("nan")])
@@ -147,14 +155,32 @@ def entry(event: str, **facts: Any) -> Entry:
 
 def test_an_entry_in_cells() -> None:
     cells = line(visit(), entry("answer", key="abc", model="m", n_out=12, finish=None), {"abc": "HR tool"})
-    assert cells == ["1,234", "2026-11-23\u00a008:20:00", "answered", "HR tool", "model m; n_out 12"]
-    assert line(visit(), entry("studio.thing", who="Ada"), {})[2:] == ["studio.thing", "Ada", ""]
+    assert cells[:4] == ["1,234", "2026-11-23\u00a008:20:00", "answered", "HR tool"]
+    assert line(visit(), entry("studio.thing", who="Ada"), {})[2:4] == ["studio.thing", "Ada"]
     assert line(visit(), entry("accept", key="anyone"), {})[3] == "without a key"
     assert line(visit("fr"), entry("operator.stop", who="Ada"), {})[2] == "arrêt, sur ordre"
 
 
+def test_an_answer_is_told_in_words_and_its_raw_facts_are_kept() -> None:
+    facts = {"model": "m", "n_in": 42, "n_out": 1, "milliseconds": 1500.0, "finish": "stop", "request": "f0"}
+    said = "model m; 42 tokens in the question; 1 token in the answer; the answer was whole; in 1.5\u00a0s"
+    assert told(visit(), facts) == said
+    assert "42 jetons dans la question" in told(visit("fr"), facts)
+    assert raw(visit(), facts).endswith("finish stop; request f0")
+    assert told(visit(), {"n_out": 9, "n_out_exact": False, "finish": "odd"}) == "at most 9 tokens in the answer; odd"
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_every_code_that_the_gateway_gives_has_words(code: str) -> None:
+    """They are read where they are written: a new one must not reach a director as it is."""
+    sources = "".join(path.read_text() for path in (Path(serve.__file__).parent).rglob("*.py"))
+    codes = set(re.findall(r'code="([a-z_]+)"', sources)) | set(re.findall(r'\(\d{3}, "([a-z_]+)"', sources))
+    assert len(codes) > 30
+    assert {one for one in codes if reason(visit(code), one) == one} == set()
+
+
 def test_a_caller_s_long_text_is_cut() -> None:
-    assert line(visit(), entry("refuse", why="x" * 1000), {})[4] == f"why {'x' * 59}…"
+    assert told(visit(), {"why": "x" * 1000}) == f"reason: {'x' * 59}…"
 
 
 def test_the_filter() -> None:

@@ -71,23 +71,28 @@ class Side:
         return "".join(self.pieces)
 
     def show(self) -> None:
-        """The answer as buttons, one a word."""
+        """The answer as buttons, one a word: a toolbar, so that they are one stop of the Tab key (see studio.js)."""
         self.text.clear()
         with self.text:
             if not self.answer.strip():
                 parts.text(self.visit.say("ask.side.nothing")).classes("muted")
                 return
-            with ui.element("p").classes("words"):
-                for one in words(self.answer):
-                    self.one_word(one)
+            with ui.element("p").classes("words").props("role=toolbar") as line:
+                for number, one in enumerate(words(self.answer)):
+                    self.one_word(one, stop=number == 0)
+            line.props["aria-label"] = self.visit.say("ask.words")
+            hint = parts.text(self.visit.say("ask.words.hint")).classes("muted small")
+            line.props["aria-describedby"] = hint.html_id
 
-    def one_word(self, one: Word) -> None:
+    def one_word(self, one: Word, *, stop: bool) -> None:
+        """stop: the Tab key comes to it at first."""
         if "\n" in one.before:
             ui.element("br")
         elif one.before:
             parts.word("span", " ")
-        button = parts.word("button", one.text).classes("answer-word").props("type=button")
-        button.props["aria-label"] = self.visit.say("ask.word.why", word=one.text)
+        button = (
+            parts.word("button", one.text).classes("answer-word").props(f"type=button tabindex={0 if stop else -1}")
+        )
         button.on("click", lambda: parts.safely(lambda: self.clicked(self, one)), args=[])
 
     def cut(self) -> None:

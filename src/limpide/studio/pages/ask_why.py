@@ -8,10 +8,11 @@ from limpide.document import explained, heat, notes, telling
 from limpide.document.explained import Block
 from limpide.document.findings import Tone
 from limpide.document.language import Language
-from limpide.document.weighed import Weight, strongest, visible, weights
+from limpide.document.weighed import Weight, signed, strongest, visible, weights, written
 from limpide.studio.pages.ask_words import of_word
 
 TONES: dict[str, Tone] = {"better than chance": "good", "no better than chance": "bad"}
+TO_DO = " To do: "  # between what happened and what is to be done, in a reason of an explanation
 LISTED = 8  # words listed with their numbers
 
 
@@ -57,24 +58,18 @@ def why(explanation: Mapping[str, Any], word: str, places: Sequence[int], spoken
         layers=tuple(telling.decided(explanation, spoken)),
         pictures=tuple(explained.layers(explanation, lens, spoken, explained.NARROW)) if lens else (),
         not_run=not_run(explanation, spoken),
-        limits=tuple(telling.not_said(explanation, spoken.code)),
+        limits=tuple(telling.not_said(explanation, spoken.code, options=False)),
     )
 
 
 def _strip(focused: Mapping[str, Any], found: Sequence[Weight], spoken: Language) -> list[Block]:
     attribution = focused.get("methods", {}).get("attribution") or {}
     made = [Block("strip", heat.prompt_strip(focused["question"], attribution.get("tokens") or (), found, spoken))]
-    if found:
-        full = spoken.value(max(abs(w.value) for w in found), "nats")
-        ends = (spoken.say("explain.scale.against", full=full), spoken.say("explain.scale.for", full=full))
-        made.append(Block("scale", ends))
-    return made
+    return [*made, explained.scale(found, spoken)] if found else made
 
 
 def _listed(found: Sequence[Weight], spoken: Language) -> list[tuple[str, str, str]]:
     """(word, share of all weight with its sign, weight) of the heaviest words, for and against together."""
-    from limpide.document.weighed import signed, written
-
     heaviest = sorted((*strongest(found, 1), *strongest(found, -1)), key=lambda w: -w.share)[:LISTED]
     return [(written(w, spoken), signed(w, spoken), spoken.difference(w.value, "nats")) for w in heaviest]
 
@@ -83,15 +78,21 @@ def _faithful(explanation: Mapping[str, Any], spoken: Language) -> tuple[str, To
     verdict = str((explanation.get("methods", {}).get("faithfulness") or {}).get("verdict") or "")
     key = f"explain.verdict.{verdict}"
     word = spoken.say(key) if verdict and spoken.has(key) else spoken.say("explain.banner.untested")
-    return word, TONES.get(verdict, "doubt"), tuple(telling.tested(explanation, spoken))
+    return word, TONES.get(verdict, "doubt"), tuple(telling.tested(explanation, spoken, options=False))
 
 
 def not_run(explanation: Mapping[str, Any], spoken: Language) -> tuple[tuple[str, notes.Said], ...]:
     """(method, why it could not answer) of each that could not."""
     return tuple(
-        (spoken.name("explain.method", name), notes.in_words(str(reason), spoken))
+        (spoken.name("explain.method", name), notes.in_words(_without_options(str(reason)), spoken))
         for name, reason in explanation.get("not_run", {}).items()
     )
+
+
+def _without_options(reason: str) -> str:
+    """A reason without what is to be done about it where that is an option of the command line: here there is none."""
+    what, _, to_do = reason.partition(TO_DO)
+    return what if "--" in to_do else reason
 
 
 def taught(explanation: Mapping[str, Any], side: str, spoken: Language) -> tuple[Taught, ...]:

@@ -82,9 +82,9 @@ def draw_error(visit: Visit, error: Mapping[str, Any], files: Mapping[str, Path]
     if faults:
         draw_places(visit, faults, files)
         with parts.more(visit.say("data.check.exact")):
-            parts.error_notice(visit, {**error, "faults": []}).props("lang=en")
+            parts.error_notice(visit, {**error, "faults": []}, of_command=True)
     else:
-        parts.error_notice(visit, error).props("lang=en")
+        parts.error_notice(visit, error, of_command=True)
 
 
 def draw_places(visit: Visit, places: Sequence[Place], files: Mapping[str, Path]) -> None:

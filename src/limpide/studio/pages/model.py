@@ -235,7 +235,7 @@ def draw_refusal(visit: Visit, error: Mapping[str, Any]) -> None:
         parts.notice("bad", visit.say(f"model.refused.{why}"), remedy)
         if error:
             with parts.more(visit.say("model.exact")).props(remove="open"):
-                parts.error_notice(visit, error).props("lang=en")
+                parts.error_notice(visit, error, of_command=True)
 
 
 PAGE = Page("/model", "model", build, icon="category")

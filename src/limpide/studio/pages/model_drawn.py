@@ -1,10 +1,13 @@
 """The label of a model, drawn."""
 
+from collections.abc import Iterable
+
 from nicegui import ui
 from nicegui.element import Element
 
 from limpide.studio import parts
 from limpide.studio.pages.model_label import Label, Openness, Part
+from limpide.studio.said import said
 from limpide.studio.visit import Visit
 
 WORDS_A_TOKEN = 0.75  # of English, roughly
@@ -123,14 +126,16 @@ def _draw_able(visit: Visit, label: Label) -> None:
 
 
 def _draw_quoted(visit: Visit, label: Label) -> None:
-    """What the files say in their own words, which are English."""
-    with ui.element("ul").props("lang=en"):
-        for said in label.declared.values():
-            parts.word("li", said).classes("small")
+    """What the files declare, and what is odd in them."""
+    _draw_list(visit, label.declared.values())
     if label.declared:
         parts.text(visit.say("model.declared.what")).classes("small muted note")
     if label.declared and label.oddities:
         parts.heading(visit.say("model.odd.title"), 3)
-    with ui.element("ul").props("lang=en"):
-        for odd in label.oddities:
-            parts.word("li", odd).classes("small")
+    _draw_list(visit, label.oddities)
+
+
+def _draw_list(visit: Visit, lines: Iterable[str]) -> None:
+    with ui.element("ul"):
+        for line in lines:
+            parts.spoken("li", said(line, visit.words)).classes("small")

@@ -1,5 +1,6 @@
 """Recipe: a form made from the settings models, that writes the same recipe.yaml a person writes by hand."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,11 +16,13 @@ from limpide.studio.forms import Section, form_of
 from limpide.studio.frame import Page
 from limpide.studio.pages import recipe_choices as choices
 from limpide.studio.pages.recipe_fields import Fields, heading_of, said
-from limpide.studio.pages.recipe_file import MISSING, ORDER, Draft, discard, open_draft, set_aside
+from limpide.studio.pages.recipe_file import MISSING, ORDER, Draft, discard, few_in, open_draft, set_aside
 from limpide.studio.pages.recipe_look import LOOK
+from limpide.studio.pages.recipe_offers import said as in_words
 from limpide.studio.pages.recipe_sector import sector
 from limpide.studio.visit import Visit
 
+FOLLOW_EVERY = 1.0  # seconds
 FOLDED = "*"  # of a path: all the settings of a section, as they are drawn together
 LISTED = 12  # faults in the list of all
 
@@ -56,6 +59,7 @@ class Editor:
     draft: Draft
     faults: Sequence[Fault] = ()
     drawn: dict[str, Element] = field(default_factory=dict)
+    stale: bool = True  # something has changed since the rows were last looked at
 
     def draw(self) -> None:
         visit = self.visit
@@ -143,6 +147,8 @@ class Editor:
         with parts.card(visit.say("recipe.side")):
             self.status = parts.text("").props("role=status")
             self.listed = ui.element("ul").classes("faults")
+            self.few = parts.stack().props("role=status")
+            ui.timer(FOLLOW_EVERY, self.look_at_rows)
             with parts.row().classes("save-row"):
                 self.save_button = parts.button(visit.say("recipe.save"), self.save, kind="primary", icon="save")
                 self.discard_button = parts.button(visit.say("recipe.discard"), self.discard, kind="quiet")
@@ -169,10 +175,24 @@ class Editor:
         self.faults = self.draft.look()
         self._tell()
 
+    async def look_at_rows(self) -> None:
+        """Warn of gates that the held-out rows are too few for, when something has changed: it takes a moment."""
+        if not self.stale:
+            return
+        self.stale = False
+        found = await asyncio.to_thread(few_in, self.draft.text(), self.visit.project.folder)
+        self.few.clear()
+        with self.few:
+            for one in found:
+                rule = in_words(self.visit, one.gate)
+                words = self.visit.say(f"recipe.few.{one.of}", rule=rule, needed=one.needed, held=one.held)
+                parts.notice("warning", words, self.visit.say("recipe.few.do"))
+
     def _tell(self) -> None:
         visit, count = self.visit, len(self.faults)
         different = self.draft.changed()
         self.fields.tell(self.faults)
+        self.stale = True
         self.yaml.text = self.draft.text()
         state = "saved" if not different else "unsaved"
         self.status.text = " ".join(

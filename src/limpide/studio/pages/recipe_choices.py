@@ -28,6 +28,7 @@ USUAL_ADAPT: Mapping[str, Any] = {name: f.default for name, f in Adapt.model_fie
 FORMATS: Sequence[str] = Export.model_fields["formats"].default
 LANGUAGES = ("en", "fr")
 EMIT = "(event) => emit(event.target.value)"
+AXES_AT = "audit.bias.axes"  # setting, and its box
 KEY_BOX = "release.key"  # whether the key is there
 SUMMED = "strength"  # the box that sums up the section `adapt`
 
@@ -135,22 +136,35 @@ def _suites(visit: Visit, fields: Fields) -> None:
     def choose(suites: list[str]) -> None:
         _forget(visit, fields, [(suite, "") for suite in before if suite not in suites])
         before[:] = suites
+        if "bias" not in suites:
+            fields.draft.clear(AXES_AT)
+            if not fields.value("audit.bias"):
+                fields.draft.clear("audit.bias")  # an empty section would say no more
         fields.put("audit.suites", suites)
-        fields.redraw("gates")
-
-    def choose_axes(axes: list[str]) -> None:
-        _forget(visit, fields, [("bias", axis) for axis in axes_of(fields) if axis not in axes])
-        fields.put("audit.bias.axes", axes)
+        fields.redraw(AXES_AT)
         fields.redraw("gates")
 
     before = suites_of(fields)
     with fields.around("audit.suites", visit.say("recipe.suites"), visit.say("recipe.suites.hint"), group=True) as slot:
         named = {s: (visit.say(f"recipe.suite.{s}"), visit.say(f"recipe.suite.{s}.hint")) for s in SUITES}
         fields.ticks(slot, named, before, choose)
-    with fields.around("audit.bias.axes", visit.say("recipe.axes"), visit.say("recipe.axes.hint"), group=True) as slot:
-        axes = {axis: (visit.say(f"recipe.axis.{axis}"), "") for axis in AXES}
-        fields.ticks(slot, axes, axes_of(fields), choose_axes)
+    fields.box(AXES_AT, lambda: _axes(visit, fields))
     _languages(visit, fields, "audit.languages", LANGUAGES)
+
+
+def _axes(visit: Visit, fields: Fields) -> None:
+    """Groups compared for bias: asked only where bias is measured."""
+    if "bias" not in suites_of(fields):
+        return
+
+    def choose(axes: list[str]) -> None:
+        _forget(visit, fields, [("bias", axis) for axis in axes_of(fields) if axis not in axes])
+        fields.put(AXES_AT, axes)
+        fields.redraw("gates")
+
+    with fields.around(AXES_AT, visit.say("recipe.axes"), visit.say("recipe.axes.hint"), group=True) as slot:
+        axes = {axis: (visit.say(f"recipe.axis.{axis}"), "") for axis in AXES}
+        fields.ticks(slot, axes, axes_of(fields), choose)
 
 
 def _forget(visit: Visit, fields: Fields, gone: Sequence[tuple[str, str]]) -> None:

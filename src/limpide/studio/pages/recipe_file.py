@@ -17,6 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from limpide.core import digests, files, yaml_file
 from limpide.core.errors import Fault, RecipeError, UsageError
+from limpide.recipe.held_out import Few, too_few
 from limpide.recipe.load import RECIPE, load_recipe
 from limpide.recipe.schema import Recipe
 from limpide.recipe.sectors import adopted, load_pack
@@ -85,8 +86,12 @@ class Draft:
             del holder[key]
 
     def replace(self, values: Mapping[str, Any]) -> None:
-        """Take over whole values, section by section, leaving the rest and its comments."""
-        for path, value in _leaves(values):
+        """Become these values, setting by setting: what stays the same keeps its comments."""
+        new = dict(_leaves(values))
+        for path, _ in list(_leaves(self.plain())):
+            if not any(f"{other}.".startswith(f"{path}.") for other in new):
+                self.clear(path)
+        for path, value in new.items():
             if self.get(path) != value:
                 self.put(path, value)
 
@@ -172,6 +177,17 @@ def set_aside(project: Project) -> Path:
 
 def begun(project: Project, language: str) -> dict[str, Any]:
     """A first recipe from what was chosen on the pages before; a person completes it."""
+    draft, recipe = project.draft(), before_sector(project, language)
+    if draft.sector:
+        try:
+            return adopted(recipe, load_pack(draft.sector), "fr" if language == "fr" else "en", chosen=draft.data)
+        except UsageError:  # a pack of another version
+            return recipe
+    return recipe
+
+
+def before_sector(project: Project, language: str) -> dict[str, Any]:
+    """The first recipe as it is before a sector's pack."""
     draft = project.draft()
     name = digests.slug(draft.name or project.name).lower().strip(".-")[:LONGEST_NAME]
     kept = project.uploads()
@@ -190,11 +206,6 @@ def begun(project: Project, language: str) -> dict[str, Any]:
     if "charter" in recipe["data"]:
         recipe["audit"]["suites"].append("charter")
         recipe["gates"].append("charter.respected improves")
-    if draft.sector:
-        try:
-            return adopted(recipe, load_pack(draft.sector), "fr" if language == "fr" else "en", chosen=draft.data)
-        except UsageError:  # a pack of another version
-            return recipe
     return recipe
 
 
@@ -218,6 +229,18 @@ def faults_in(path: Path) -> list[Fault]:
         return []
     reasons = {fault.at for fault in found}  # a policy that is allowed is told at its reason alone
     return [fault for fault in found if f"{fault.at}.{ALLOW}" not in reasons]
+
+
+def few_in(text: str, folder: Path) -> list[Few]:
+    """Gates of a recipe in `folder` that its held-out rows are too few for; none while the recipe has faults."""
+    with TemporaryDirectory() as scratch:
+        place = Path(scratch) / "recipe.yaml"
+        place.write_text(text, encoding="utf-8")
+        try:
+            recipe = load_recipe(place)
+        except RecipeError:
+            return []
+    return too_few(recipe, folder)
 
 
 def beside(path: str, faults: Sequence[Fault]) -> list[Fault]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from limpide.core.errors import UsageError
 from limpide.recipe.sectors import APPLIES, SECTORS, Pack, adopted, load_pack, withdrawn
-from limpide.recipe.written import GATES
 from limpide.studio import parts
 from limpide.studio.pages.recipe_fields import Fields
+from limpide.studio.pages.recipe_file import before_sector
 from limpide.studio.visit import Visit
 
 CHANGED = ("purpose", "audit", "gates", "release", "data")  # sections that a pack changes
@@ -36,26 +36,21 @@ def choose(visit: Visit, fields: Fields, name: str) -> None:
     so_far = visit.project.draft()
     old = load_pack(so_far.sector) if so_far.sector in SECTORS else None
     language: Any = visit.language
-    recipe = fields.draft.plain()
-    stood = tuple((so_far.gates or GATES) if old else recipe.get("gates") or ())
-    if name:
-        pack, chosen = load_pack(name), {**own(recipe.get("data") or {}, old), **so_far.data}
-        values: Mapping[str, Any] = adopted(recipe, pack, language, old, stood=stood, chosen=chosen)
+    values, stood = fields.draft.plain(), so_far.stood
+    if old:
+        stood = stood or before_sector(visit.project, visit.language)
+        data = {**(stood.get("data") or {}), **so_far.data}  # what a person chose of it meanwhile stays
+        values = withdrawn(values, old, {**stood, "data": data})
     else:
-        values = withdrawn(recipe, old, stood) if old else recipe
-    if "users" not in (values.get("purpose") or {}):
-        fields.draft.clear("purpose.users")
+        stood = {section: values[section] for section in CHANGED if section in values}
+    if name:
+        chosen = {**(values.get("data") or {}), **so_far.data}
+        values = adopted(values, load_pack(name), language, chosen=chosen)
     fields.draft.replace(values)
-    visit.project.change_draft(sector=name, gates=stood if name else ())
+    visit.project.change_draft(sector=name, stood=stood if name else {})
     fields.changed()
     for section in (*CHANGED, "sector"):
         fields.redraw(section)
-
-
-def own(data: Mapping[str, Any], pack: Pack | None) -> dict[str, Any]:
-    """What a recipe says of its data, without what `pack` had it say of personal data."""
-    packed = pack.sections.data.model_dump(mode="json") if pack else {}
-    return {key: value for key, value in data.items() if packed.get(key) != value}
 
 
 def kept(data: Mapping[str, Any], pack: Pack) -> list[tuple[str, str, str]]:

@@ -21,7 +21,8 @@ from limpide.studio.pages.recipe_offers import said
 from limpide.studio.pages.release_rights import check_opens
 from limpide.studio.pages.run_ends import HELD, WAITS
 from limpide.studio.pages.run_plan import Planned, keep_steps, plan_of
-from limpide.studio.pages.run_view import RunView, goes_on, step, step_title
+from limpide.studio.pages.run_view import RunView, goes_on, step
+from limpide.studio.said import step_title
 from limpide.studio.visit import Visit
 
 KIND = "run"
@@ -148,7 +149,7 @@ def _again_from(visit: Visit, planned: Planned) -> None:
         label = parts.word("label", visit.say("run.from.label")).classes("field-label")
         with ui.element("select").classes("input") as select:
             for name, _ in planned.steps:
-                option = parts.word("option", step_title(visit, name))
+                option = parts.word("option", step_title(name, visit.words))
                 option.props["value"] = name
         label.props["for"] = select.html_id
         select.on(
@@ -158,7 +159,7 @@ def _again_from(visit: Visit, planned: Planned) -> None:
         )
 
         async def again() -> None:
-            title, words = visit.say("run.from"), visit.say("run.from.sure", step=step_title(visit, chosen[0]))
+            title, words = visit.say("run.from"), visit.say("run.from.sure", step=step_title(chosen[0], visit.words))
             if await parts.confirm(title, words, visit.say("run.from.go"), danger=True):
                 await start(visit, chosen[0])
 

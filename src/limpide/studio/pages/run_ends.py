@@ -95,7 +95,7 @@ def _failed(visit: Visit, job: Job) -> None:
     if error is None:
         parts.notice("bad", visit.say("run.end.unknown"), visit.say("run.end.kept"))
         return
-    parts.error_notice(visit, error)
+    parts.error_notice(visit, error, of_command=True)
     if error.get("exit_code") == 2:
         page = "data" if error.get("error") == DataError.__name__ else "recipe"
         parts.link(visit.say(f"run.to.{page}"), f"/{page}")

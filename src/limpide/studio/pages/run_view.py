@@ -13,6 +13,7 @@ from limpide.studio.pages.run_curve import curve
 from limpide.studio.pages.run_ends import HELD, WAITS, ended
 from limpide.studio.pages.run_live import Followed
 from limpide.studio.pages.run_plan import kept_steps, planned_name
+from limpide.studio.said import fact, said, step_title, task
 from limpide.studio.visit import Visit
 
 LOOK_EVERY = 1.0  # seconds between two looks at a running job
@@ -24,7 +25,6 @@ ICONS = {
     "halted": "error",
 }
 SHOWN_LINES = 12
-CORRECT, AUDIT = "correct-", "audit-"
 
 
 class RunView:
@@ -115,8 +115,8 @@ class RunView:
                 step(self.visit, name, state)
 
     def _draw_now(self) -> None:
-        task = self.followed.now if self.state == "running" else None
-        if not self._changed("now", (self.state, None if task is None else (task.what, task.done, task.left))):
+        now = self.followed.now if self.state == "running" else None
+        if not self._changed("now", (self.state, None if now is None else (now.what, now.done, now.left))):
             return
         stands = self.followed.steps(self.state, None)
         place = next((number for number, (_, state) in enumerate(stands, start=1) if state == "now"), None)
@@ -124,25 +124,25 @@ class RunView:
         if self.state == "running":
             words = self.visit.say("run.begins")
             if place is not None:
-                name = step_title(self.visit, stands[place - 1][0])
+                name = step_title(stands[place - 1][0], self.visit.words)
                 words = self.visit.say("run.at", place=place, count=len(stands), step=name)
         if self.status.text != words:
             self.status.text = words
         self.now.clear()
         with self.now:
-            if task is not None:
-                self._draw_task(task)
+            if now is not None:
+                self._draw_task(now)
 
-    def _draw_task(self, task: Told) -> None:
-        visit = self.visit
+    def _draw_task(self, told: Told) -> None:
+        title = task(told.what, self.visit.words)
         with ui.element("div").classes("job-task"):
             with ui.element("div").classes("job-task-head"):
-                parts.word("span", task_title(visit, task.what)).classes("strong")
-                parts.word("span", place_of(visit, task)).classes("muted small numbers")
+                parts.spoken("span", title).classes("strong")
+                parts.word("span", place_of(self.visit, told)).classes("muted small numbers")
             bar = ui.element("progress").props("max=1")
-            bar.props["aria-label"] = task_title(visit, task.what)
-            if task.share is not None:
-                bar.props["value"] = f"{task.share:.4f}"
+            bar.props["aria-label"] = title[0]
+            if told.share is not None:
+                bar.props["value"] = f"{told.share:.4f}"
 
     def _draw_curve(self) -> None:
         shown = next(reversed(self.followed.curves.values()), None)
@@ -162,8 +162,7 @@ class RunView:
         self.lines.clear()
         with self.lines:
             for warns, words in lines:
-                shown = parts.notice("warning", words) if warns else parts.text(words).classes("muted small")
-                shown.props("lang=en")  # as commands say it
+                parts.line(said(words, self.visit.words), warns=warns)
 
     def _stop(self) -> None:
         if not self.visit.may("change"):
@@ -195,36 +194,16 @@ def step(visit: Visit, name: str, state: str) -> None:
         if state == "now":
             item.props("aria-current=step")
         ui.icon(ICONS[state])
-        parts.word("span", step_title(visit, name))
+        parts.word("span", step_title(name, visit.words))
         parts.word("span", visit.say(f"run.step.state.{state}")).classes("muted small")
 
 
-def step_title(visit: Visit, name: str) -> str:
-    """A step in plain words; its own name where there are none."""
-    if name.startswith(AUDIT) and name.count("-") >= 2:
-        _, side, suite = name.split("-", 2)
-        key = f"recipe.suite.{suite}"
-        if visit.words.has(key) and visit.words.has(f"run.step.{side}"):
-            return visit.say(f"run.step.{side}", suite=visit.say(key))
-    key = f"run.step.{name}"
-    return visit.say(key) if visit.words.has(key) else name
-
-
-def task_title(visit: Visit, what: str) -> str:
-    """A piece of work in plain words; as the command calls it where there are none."""
-    key = f"run.task.{what.lower().replace(' ', '_')}"
-    return visit.say(key) if visit.words.has(key) else what
-
-
-def place_of(visit: Visit, task: Told) -> str:
+def place_of(visit: Visit, told: Told) -> str:
     """How far a piece of work is, its facts, and the time left."""
     words, found = visit.words, []
-    if task.total:
-        found.append(f"{words.plain(task.done)} / {words.plain(task.total)}")
-    for name, value in task.facts.items():
-        key = f"run.fact.{name}"
-        shown = words.significant(value) if isinstance(value, float) else words.plain(value)
-        found.append(visit.say(key, value=shown) if words.has(key) else f"{name} {shown}")
-    if task.left:
-        found.append(visit.say("frame.job.left", time=parts.about(words, task.left)))
+    if told.total:
+        found.append(f"{words.plain(told.done)} / {words.plain(told.total)}")
+    found += [fact(name, value, words) for name, value in told.facts.items()]
+    if told.left:
+        found.append(visit.say("frame.job.left", time=parts.about(words, told.left)))
     return " · ".join(found)

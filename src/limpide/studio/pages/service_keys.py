@@ -93,7 +93,7 @@ def draw_keys(visit: Visit, found: list[AccessKey], spent: list[Usage], listing:
         for key in found
     ]
     columns = [visit.say(f"service.column.{name}") for name in ("name", "state", "allows", "today", "action")]
-    parts.table(columns, rows, SHOWN, caption=visit.say("service.keys"), numbers=(3,))
+    parts.table(columns, rows, SHOWN, caption=visit.say("service.keys"), numbers=(3,)).classes("stacked")
 
 
 CHIPS: dict[str, Kind] = {"open": "good", "expired": "warning", "revoked": "info"}
@@ -210,7 +210,7 @@ def draw_usage(visit: Visit, spent: list[Usage]) -> None:
     ]  # fmt: skip
     names = ("day", "key", "model", "requests", "prompt", "answer")
     columns = [visit.say(f"service.column.{name}") for name in names]
-    parts.table(columns, rows, SHOWN, caption=visit.say("service.usage"), numbers=(3, 4, 5))
+    parts.table(columns, rows, SHOWN, caption=visit.say("service.usage"), numbers=(3, 4, 5)).classes("stacked")
 
 
 def caller(visit: Visit, one: Usage) -> str:

@@ -1,9 +1,9 @@
 """The request log: who asked what of which model and when, without the texts; and whether it is what was written."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 from nicegui import ui
@@ -18,6 +18,7 @@ from limpide.studio import parts
 from limpide.studio.jobs import Job, require_none_running
 from limpide.studio.pages.release_approval import moment
 from limpide.studio.pages.service_keys import known
+from limpide.studio.pages.service_said import raw, told
 from limpide.studio.visit import Visit
 
 LOOK_EVERY = 1.0  # seconds: what stops the service, or lets it go on, is shown in the list at once
@@ -26,7 +27,6 @@ LAST = 500  # entries read from the end
 SHOWN = 15  # on one page
 # What the filter offers; `operator.*` stands for all that begin so.
 EVENTS = ("accept", "answer", "refuse", "error", "service.*", "model.load", "operator.*", "studio.*", "recovered")
-LONGEST = 60  # characters of one fact of an entry
 
 
 async def log(visit: Visit) -> None:
@@ -100,32 +100,34 @@ async def entries(visit: Visit, shown: Element, which: Wanted) -> None:
             return
         columns = [visit.say(f"service.column.{name}") for name in ("entry", "at", "event", "who", "facts")]
         rows = [line(visit, entry, names) for entry in reversed(found)]
-        parts.table(columns, rows, SHOWN, caption=visit.say("service.log.last", len(found)), numbers=(0,))
+        caption = visit.say("service.log.last", len(found))
+        parts.table(columns, rows, SHOWN, caption=caption, numbers=(0,)).classes("stacked")
 
 
 def line(visit: Visit, entry: Entry, names: Mapping[str, str]) -> list[Any]:
-    """An entry in cells: its number, when, what, who, and its other facts."""
+    """An entry in cells: its number, when, what, who, and what draws its other facts."""
     facts = {name: value for name, value in entry.facts.items() if value is not None}
     who = str(facts.pop("who", "") or "")
     key = str(facts.pop("key", "") or "")
     said = names.get(key) or (visit.words.words.get(f"service.caller.{key}", key) if key else who)
-    told = visit.words.list(f"{name} {clipped(plain(value))}" for name, value in facts.items())
     at = f"{entry.at[:10]}\u00a0{entry.at[11:19]}"
-    return [visit.words.whole(entry.seq), at, event_word(visit, entry.event), said, told]
+    return [visit.words.whole(entry.seq), at, event_word(visit, entry.event), said, partial(details, visit, facts)]
+
+
+def details(visit: Visit, facts: Mapping[str, Any]) -> None:
+    """What an entry says in words, and behind it the facts as the log holds them."""
+    words = told(visit, facts)
+    if words:
+        parts.word("span", words)
+    if facts:
+        with parts.more(visit.say("service.log.raw")).classes("small"):
+            parts.text(raw(visit, facts)).classes("muted small")
 
 
 def event_word(visit: Visit, event: str) -> str:
     """What an event is called; its own name where there is no word for it."""
     key = f"service.event.{event}"
     return visit.say(key) if visit.words.has(key) else event
-
-
-def plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def clipped(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 # ------------------------------------------------------------------------------------------------------- verification

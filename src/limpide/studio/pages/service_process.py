@@ -45,14 +45,15 @@ def running(jobs: Jobs, kind: str = SERVE) -> Job | None:
     return next((job for job in jobs.all(kind) if jobs.state(job) == "running"), None)
 
 
-def curl(one: Ready, *, key: bool) -> str:
+def curl(one: Ready, question: str, *, key: bool) -> str:
     """A line to paste in a terminal."""
-    body = {"model": one.models[0], "messages": [{"role": "user", "content": "Hello"}]}
+    body = json.dumps({"model": one.models[0], "messages": [{"role": "user", "content": question}]}, ensure_ascii=False)
+    quoted = body.replace("'", r"\u0027")  # it stands between apostrophes
     secret = ' -H "Authorization: Bearer $LIMPIDE_API_KEY"' if key else ""
-    return f"curl {one.url}/v1/chat/completions -H 'Content-Type: application/json'{secret} -d '{json.dumps(body)}'"
+    return f"curl {one.url}/v1/chat/completions -H 'Content-Type: application/json'{secret} -d '{quoted}'"
 
 
-def python(one: Ready, *, key: bool) -> str:
+def python(one: Ready, question: str, *, key: bool) -> str:
     """The same with the `openai` package."""
     secret = 'os.environ["LIMPIDE_API_KEY"]' if key else '"none"'
     lines = [
@@ -61,7 +62,8 @@ def python(one: Ready, *, key: bool) -> str:
         "",
         f'client = OpenAI(base_url="{one.url}/v1", api_key={secret})',
         "answer = client.chat.completions.create(",
-        f'    model={json.dumps(one.models[0])}, messages=[{{"role": "user", "content": "Hello"}}]',
+        f"    model={json.dumps(one.models[0])},",
+        f'    messages=[{{"role": "user", "content": {json.dumps(question, ensure_ascii=False)}}}],',
         ")",
         "print(answer.choices[0].message.content)",
     ]

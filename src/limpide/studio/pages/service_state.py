@@ -63,7 +63,7 @@ class Follow:
             with parts.row():
                 parts.chip(visit.say("service.chip.failed"), "bad")
             if error:
-                parts.error_notice(visit, error)
+                parts.error_notice(visit, error, of_command=True)
             else:
                 parts.notice("bad", visit.say("service.killed"))
         else:
@@ -85,12 +85,13 @@ def answering(visit: Visit, job: Job, told: Ready) -> None:
     parts.code(f"{told.url}/v1")
     parts.heading(visit.say("service.try"), 3)
     parts.text(visit.say("service.try.key" if keys else "service.try.no_key")).classes("muted small")
-    parts.code(curl(told, key=keys))
+    question = visit.say("service.try.question")
+    parts.code(curl(told, question, key=keys))
     with parts.more(visit.say("service.try.python")):
-        lines = parts.word("pre", python(told, key=keys)).classes("code sunk").props("tabindex=0")
+        example = python(told, question, key=keys)
+        lines = parts.word("pre", example).classes("code sunk").props("tabindex=0")
         lines.props["aria-label"] = visit.say("service.try.python")
-        parts.button(visit.say("frame.copy"), lambda: ui.clipboard.write(python(told, key=keys)), kind="quiet",
-                     icon="content_copy")  # fmt: skip
+        parts.button(visit.say("frame.copy"), lambda: ui.clipboard.write(example), kind="quiet", icon="content_copy")
     if allowed(visit, "serve"):
 
         async def end() -> None:

@@ -103,7 +103,7 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 
 
 def _canonical(value: Any) -> bytes:
-    """The form of RFC 8785. The library takes three times as long, and writes what Python's encoder writes otherwise."""
+    """The form of RFC 8785. The library takes three times as long; it writes what Python's encoder writes otherwise."""
     return _ENCODE(value).encode() if _plain(value) else rfc8785.dumps(value)
 
 

@@ -112,6 +112,8 @@ def question(
             remedy='limpide explain MODEL "The nurse was late because"',
         )
     texts = {"prompt": prompt} if asked is None else read_asked(asked)
+    if how.answer is not None and "answer" in texts:
+        raise UsageError("The answer is typed, or stands in the file.", received=f"--answer and --asked {asked}")
     return ExplainSettings(methods=tuple(methods), **{**dict(how), **texts})
 
 

@@ -74,6 +74,7 @@ def check_passages(passages: Sequence[Passage], policies: Policies) -> tuple[lis
     items of the shipped audits."""
     masked = {name for name in SENSITIVE if getattr(policies, name) == "mask"}
     seen = {sort.name: Seen() for sort in SORTS}
+    spoken = _languages(passages) if masked else {}
     kept = []
     for passage in passages:
         found = pieces(passage.text)
@@ -85,7 +86,7 @@ def check_passages(passages: Sequence[Passage], policies: Policies) -> tuple[lis
         for name in {sort.name for sort, _ in found}:
             seen[name].rows += 1
         hidden = any(sort.name in masked for sort, _ in (*found, *pieces(passage.place or "")))
-        kept.append(_masked(passage, masked) if hidden else passage)
+        kept.append(_masked(passage, masked, spoken[passage.document]) if hidden else passage)
     checks = [sensitive_check(name, seen[name], getattr(policies, name)) for name in SENSITIVE]
     checks.append(_leakage(passages, policies.leakage))
     return kept, [_of_documents(check) for check in checks]
@@ -108,9 +109,16 @@ def _of_documents(check: Check) -> Check:
     return replace(check, what=what, said=said, remedy=remedy)
 
 
-def _masked(passage: Passage, masked: Collection[str]) -> Passage:
+def _languages(passages: Sequence[Passage]) -> dict[str, str | None]:
+    """{document: its language}: all of a document is masked in one, however little some of its passages say."""
+    texts: dict[str, list[str]] = {}
+    for passage in passages:
+        texts.setdefault(passage.document, []).append(passage.text)
+    return {document: language_of("\n".join(own)) for document, own in texts.items()}
+
+
+def _masked(passage: Passage, masked: Collection[str], language: str | None) -> Passage:
     """Its place too, which is made of the headings above it."""
-    language = language_of(passage.text)
     place = None if passage.place is None else mask(passage.place, masked, language)
     return passage.model_copy(update={"text": mask(passage.text, masked, language), "place": place})
 

@@ -140,11 +140,19 @@ class _Reader:
 
 
 def _pattern(key: str, pieces: Sequence[tuple[str, str | None]]) -> Pattern:
-    """pieces: (words, the placeholder after them), None after the last ones."""
-    form, seen = "", set[str]()
-    for literal, name in pieces:
-        form += re.escape(literal)
+    """pieces: (words, the placeholder after them), None after the last ones.
+
+    A placeholder ends where the words after it are first found, and nowhere else, but for the last one: atomic groups
+    keep the time in proportion to the text, whoever wrote it.
+    """
+    names, literals = [name for _, name in pieces if name is not None], [""]
+    for literal, name in pieces:  # braces that are no placeholder come in pieces of their own
+        literals[-1] += re.escape(literal)
         if name is not None:
-            form += f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
-            seen.add(name)
+            literals.append("")
+    form, seen = literals[0], set[str]()
+    for place, (name, after) in enumerate(zip(names, literals[1:], strict=True), start=1):
+        held = f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
+        seen.add(name)
+        form += f"(?>{held}{after})" if place < len(names) else held + after
     return Pattern(key, re.compile(form + r"(?=\s|$)"), open=pieces[-1][1] is not None)

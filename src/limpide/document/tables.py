@@ -1,5 +1,6 @@
 """Rows of the tables of the card and the report, as plain text cells."""
 
+import re
 from collections.abc import Sequence
 
 from limpide.core.measure import Change, Frozen, Measure
@@ -144,7 +145,7 @@ def difference_and_range(change: Change | None, language: Language) -> tuple[str
     beside = [change.difference, *ends]
     shown = language.difference(change.difference, change.unit, beside=beside)
     distance = change.better == "nearer zero"
-    if distance:
+    if distance and re.search("[1-9]", shown):  # not where all of it rounds to nothing
         way = "nearer" if change.difference < 0 else "further"
         shown = language.say(f"difference.{way}", size=shown.lstrip("+\u2212"))
     if len(ends) < 2:

@@ -1,7 +1,8 @@
 """Gates on the organisation's own questions that too few held-out rows can never pass, told before anything runs.
 
-Only the suite 'domain' asks the held-out rows; the questions of other suites are shipped with Limpide, or made in the
-run, so that nothing can be told of them from the data.
+Only the suite 'domain' asks the held-out rows, and of it only the measures of answers are looked at, not those of
+classes; the questions of other suites are shipped with Limpide, or made in the run, so that nothing can be told of them
+from the data.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ class Few:
         if self.of == "independent":
             counted = f"{self.needed} independent held-out questions (rows of one topic or group count as one)"
         else:
-            counted = f"{self.needed} held-out questions, even if all are answered rightly"
+            counted = f"{self.needed} held-out questions, even if all goes well"
         return f"'{self.gate}' cannot pass: it needs at least {counted}, and the data holds out {self.held}."
 
 

@@ -26,6 +26,7 @@ import psutil
 
 from limpide.core import files
 from limpide.core.errors import MissingError, UsageError
+from limpide.studio.session import private_folder
 
 State = Literal["running", "done", "failed", "stopped", "killed"]
 INTERRUPTED = 130  # the code of a command that was stopped
@@ -83,7 +84,7 @@ class Jobs:
         argv = tuple(argv) if "--json" in argv else (*argv, "--json")
         job = Job(folder.name, kind, folder, argv, now, who)
         record = {name: value for name, value in asdict(job).items() if name not in ("id", "folder")}
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # results hold questions and answers
+        private_folder(self.root)  # results hold questions and answers
         files.write_json(folder / "job.json", {**record, "home": str(self.home), "command": [*COMMAND, *argv]})
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "limpide.studio.job_process", str(folder)],

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import webbrowser
+from contextlib import suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -127,12 +128,14 @@ def keep_faults(place: Path) -> None:
 
 
 def forget_the_old(project: Project) -> None:
-    """Remove what can be made again and was long ago: explanations and their questions, private services, checks."""
+    """Remove, as a studio starts, what can be made again and was long ago: explanations and their questions, private
+    services, checks."""
     before = time.time() - KEPT_SECONDS
     Jobs(project.jobs, project.folder).forget(MADE_AGAIN, before)
     for asked in project.asked.glob("*.json"):
-        if asked.stat().st_mtime < before:
-            asked.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another studio of the folder was quicker
+            if asked.stat().st_mtime < before:
+                asked.unlink()
 
 
 def check_folder(folder: Path) -> Path:

@@ -151,11 +151,11 @@ def _sensitive(one: dict[str, str], words: Language) -> str | None:
 
 
 def _suite(one: dict[str, str], words: Language) -> str:
-    return f"{one['count']} de « {words.name('recipe.suite', one['suite'])} »"
+    return words.say(f"{WORD}listed.suite", number=one["count"], suite=words.name("recipe.suite", one["suite"]))
 
 
 def _guessed(one: dict[str, str], words: Language) -> str:
-    return f"« {one['theirs']} » = {words.name('data.column', one['ours'])}"
+    return words.say(f"{WORD}listed.guessed", theirs=one["theirs"], ours=words.name("data.column", one["ours"]))
 
 
 def _check(one: dict[str, str], words: Language) -> str | None:

@@ -81,6 +81,7 @@ def test_a_question_may_stand_in_a_file(explain: Command, tiny_path: Path_, tmp_
     [
         (None, (), "Say what the model is asked"),
         (None, ("--asked", "gone.json"), "There is no such file"),
+        ('{"prompt": "a", "answer": "b"}', ("--asked", "asked.json", "--answer", "c"), "or stands in the file"),
         ('{"prompt": "a"}', (PROMPT, "--asked", "asked.json"), "is typed, or stands in a file"),
         ('{"answer": "a"}', ("--asked", "asked.json"), "holds no question"),
         ('{"prompt": 3}', ("--asked", "asked.json"), "holds no question"),

@@ -62,6 +62,16 @@ def test_personal_data_and_secrets_in_documents_are_refused_or_masked(folder: Pa
     assert "In the documents: Personal data masked: 1 × e-mail address." in facts["warnings"]
 
 
+def test_a_french_document_is_masked_in_french_in_its_short_passages_too(folder: Path, tmp_path: Path) -> None:
+    french = "La presse doit être arrêtée avant que la porte ne soit ouverte, et le service est prévenu. " * 30
+    (folder / "consignes.md").write_text(f"# Arrêt\n\n{french}\n\n# Contacts\n\nada.roux@example.org\n")
+    prepare(tmp_path / "out", documents=folder, personal_data="mask")
+    kept = [p for name in (TRAIN, HELD_OUT) for p in load_passages(tmp_path / "out" / name)]
+    texts = [p.text for p in kept if p.document == "consignes.md"]
+    assert sum("[COURRIEL]" in text for text in texts) == 1
+    assert not any("[EMAIL]" in text for text in texts)
+
+
 def test_an_address_in_a_heading_is_neither_printed_nor_kept(folder: Path, tmp_path: Path) -> None:
     (folder / "contact.md").write_text(f"# Ask ada.roux@example.org\n\n{prose(500, 'help')}\n")
     with pytest.raises(DataError) as caught:

@@ -2,7 +2,7 @@
 
 from evidence_suites import CLOSED, measure
 from limpide.document.language import language
-from limpide.document.notes import in_words, limits
+from limpide.document.notes import in_words, limits, patterns
 
 EN, FR = language("en"), language("fr")
 
@@ -42,3 +42,10 @@ def test_a_sentence_is_said_once_with_the_measures_it_is_about() -> None:
 
 def test_why_a_number_is_missing_is_no_limit_of_a_number() -> None:
     assert limits([measure("truth.ece", None)], EN) == []
+
+
+def test_no_text_takes_more_time_than_its_length_asks_for() -> None:
+    """Of all placeholders of a sentence, one alone may end in several places: the others stand in atomic groups."""
+    known = patterns(language("en").words, "note.")
+    assert known
+    assert all(pattern.form.pattern.count(".+?") <= 1 + pattern.form.pattern.count("(?>") for pattern in known)

@@ -61,6 +61,8 @@ def test_a_bias_that_grew_below_zero_is_not_shown_as_a_plain_plus(
     assert plain[:2] == [further, nearer]
     assert further in plain[2]
     assert share in plain[3]
+    same = tables.difference(grown.model_copy(update={"difference": 0.0, "low": None, "high": None}), language)
+    assert same.replace("\xa0", " ") in ("0.000 nats", "0,000 nats", "0.00 nats", "0,00 nats")
 
 
 def test_reasons_are_in_the_readers_language() -> None:

@@ -338,3 +338,16 @@ def test_none_gives_back_the_recipe_from_before_the_sectors(project: Project, fi
         assert set(load_pack(sector).sections.audit.bias.axes) <= set(draft.get("audit.bias.axes"))
     choose(visit, fields, "")
     assert draft.plain() == before
+
+
+def test_a_gate_chosen_under_one_sector_stays_when_another_has_it_too(project: Project) -> None:
+    begun(project, "en")
+    draft = open_draft(project, "en")
+    visit: Any = SimpleNamespace(may=lambda action: True, say=lambda key: key, language="en", project=project)
+    fields: Any = SimpleNamespace(draft=draft, changed=lambda: None, redraw=lambda section: None)
+    shared = next(gate for gate in load_pack("law").gates if gate not in load_pack("health").gates)
+    choose(visit, fields, "health")
+    draft.put("gates", [*draft.get("gates"), shared])
+    choose(visit, fields, "law")
+    choose(visit, fields, "")
+    assert shared in draft.get("gates")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from limpide.core import files
+from limpide.studio.session import private_folder
 
 WORD = re.compile(r"\S+")
 
@@ -54,7 +55,7 @@ def kept(folder: Path, prompt: str, answer: str) -> Path:
     text = json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False)
     place = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     if not place.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         files.write_text(place, text)
     return place
 

@@ -41,8 +41,7 @@ def choose(visit: Visit, fields: Fields, name: str) -> None:
         stood = stood or before_sector(visit.project, visit.language)
         data = {**(stood.get("data") or {}), **so_far.data}  # what a person chose of it meanwhile stays
         values = withdrawn(values, old, {**stood, "data": data})
-    else:
-        stood = {section: values[section] for section in CHANGED if section in values}
+    stood = {section: values[section] for section in CHANGED if section in values}
     if name:
         chosen = {**(values.get("data") or {}), **so_far.data}
         values = adopted(values, load_pack(name), language, chosen=chosen)

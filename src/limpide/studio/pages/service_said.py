@@ -9,8 +9,9 @@ from limpide.studio.visit import Visit
 LONGEST = 60  # characters of one fact of an entry
 # Codes of refusals and errors told in the same words. Any other begins as one of FORM, or has words of its own.
 ALIKE = {
-    **dict.fromkeys(("rate_limit_exceeded", "too_many_connections"), "too_many"),
-    **dict.fromkeys(("body_too_large", "headers_too_large", "context_length_exceeded"), "too_long"),
+    **dict.fromkeys(("rate_limit_exceeded", "too_many_connections", "engine_busy"), "too_many"),
+    **dict.fromkeys(("body_too_large", "context_length_exceeded"), "too_long"),
+    "headers_too_large": "form",
     **dict.fromkeys(("model_not_found", "adapter_not_found"), "model_not_found"),
     **dict.fromkeys(("internal_error", "error"), "internal_error"),
 }

@@ -201,7 +201,9 @@ class Ledger:
         """The refusal, or None when the hold is taken."""
         hold, limits, now = asked.hold, asked.limits, asked.now
         if limits.tokens_per_day is not None:
-            at = {"key_id": hold.key_id, "day": hold.day, "now": now, "latest": now + HOLD_LASTS}
+            # Read now: while this one waited for its turn, another gateway may have taken a hold that ends later.
+            latest = max(now, self.clock()) + HOLD_LASTS
+            at = {"key_id": hold.key_id, "day": hold.day, "now": now, "latest": latest}
             spent = int(connection.execute(SPENT, at).scalar_one())
             if spent + hold.tokens > limits.tokens_per_day:
                 return over_tokens(limits.tokens_per_day, spent, hold.tokens, now)

@@ -291,6 +291,19 @@ def test_two_gateways_on_one_database(place: Path | str, store: Store) -> None:
     assert held(store) == []
 
 
+def test_a_hold_that_another_gateway_took_while_this_one_waited_counts(store: Store) -> None:
+    other, late, limits = Clock(), Clock(), Limits(tokens_per_day=500)
+    asked = late.now
+    other.now = asked + 0.5
+    first = Ledger(store, other)
+    take(first, 300, limits)
+    times = iter((asked, asked + 1.0))
+    second = Ledger(store, lambda: next(times, asked + 1.0))
+    refusal(second, 300, limits)
+    first.close()
+    second.close()
+
+
 def test_who_ends_without_closing_loses_no_count(place: Path | str, store: Store) -> None:
     assert child(place, "leave").communicate() == ("", "")
     assert [row[3:] for row in counted(store)] == [(300, 1200, 1800)]

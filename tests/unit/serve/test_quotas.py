@@ -297,7 +297,7 @@ def test_a_hold_that_another_gateway_took_while_this_one_waited_counts(store: St
     other.now = asked + 0.5
     first = Ledger(store, other)
     take(first, 300, limits)
-    times = iter((asked, asked + 1.0))
+    times = iter((asked, asked))  # as it opens, and as it is asked; then it waits
     second = Ledger(store, lambda: next(times, asked + 1.0))
     refusal(second, 300, limits)
     first.close()

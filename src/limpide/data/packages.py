@@ -5,7 +5,7 @@ import zipfile
 OLE = b"\xd0\xcf\x11\xe0"  # its first bytes
 NO_PACKAGE = (  # what zipfile raises for a file that is no package, or a damaged one
     zipfile.BadZipFile,
-    NotImplementedError,  # reason: zipfile's own word for a package that asks for a newer zip than it reads
+    RuntimeError,  # for a newer form of zip than it reads
     OSError,
     ValueError,
 )

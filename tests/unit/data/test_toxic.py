@@ -60,8 +60,8 @@ def test_oddities_of_texts() -> None:
     assert odd(answer="क्\u200dष 👩\u200d🔧") == {}
     assert odd(answer="You moron") == {"toxic": "'m…' in the assistant message"}
     assert odd(rejected="You moron") == {"toxic": "'m…' in the rejected answer"}
-    # reason: what people leave where an answer is still to come; such a row must be told, not learnt
-    for nothing in ("N/A", "...", "null", "-", "TODO"):  # reason: data of the case, no work that is left
+    # What people leave where an answer is still to come: such a row is told, not learnt.
+    for nothing in ("N/A", "...", "null", "-", "todo", "TBD"):
         assert odd(answer=nothing) == {"empty": f"the answer is '{nothing}'"}
     assert odd(answer="none") == odd(answer="42") == odd(answer="No.") == odd(answer="+") == {}
     assert odd(answer="nan", label="nan") == {}

@@ -8,9 +8,12 @@ import numpy as np
 
 from limpide.serve.engines.protocol import Embedded, Gives
 
+CHUNK = {"id": "1", "object": "chat.completion.chunk", "created": 1}
+
 
 class WordEngine:
-    """fault: raised after the first word. hold: seconds before each word. closed: whether its streams were closed."""
+    """fault: raised after the first word. hold: seconds before each word. told: words that were taken. ended: streams
+    that are."""
 
     gives: frozenset[Gives] = frozenset({"chat", "completion", "embedding"})
     control_tokens: Sequence[str] = ("<|im_end|>", "[/INST]")
@@ -20,7 +23,7 @@ class WordEngine:
         self.context, self.words, self.hold = context, words, hold
         self.fault: Exception | None = None
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.counted = self.ended = 0
+        self.counted = self.told = self.ended = 0
 
     async def count_chat(self, messages: Sequence[Mapping[str, str]]) -> int:
         self.counted += 1
@@ -30,18 +33,6 @@ class WordEngine:
         self.counted += 1
         return len(text.split())
 
-    async def answer(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        self.asked.append((route, dict(body)))
-        await asyncio.sleep(self.hold)
-        if self.fault:
-            raise self.fault
-        text = "".join(self.words)
-        said = {"message": {"role": "assistant", "content": text}} if "chat" in route else {"text": text}
-        choice = {"index": 0, **said, "finish_reason": "stop"}
-        kind = "chat.completion" if "chat" in route else "text_completion"
-        usage = await self._usage(body)
-        return {"id": "1", "object": kind, "created": 1, "choices": [choice], "usage": usage}
-
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         self.asked.append((route, dict(body)))
         try:
@@ -50,8 +41,10 @@ class WordEngine:
                 if self.fault and index:
                     raise self.fault
                 said = {"delta": {"content": word}} if "chat" in route else {"text": word}
-                yield {"object": "chat.completion.chunk", "choices": [{"index": 0, **said}]}
-            yield {"object": "chat.completion.chunk", "choices": [], "usage": await self._usage(body)}
+                finish = "stop" if index == len(self.words) - 1 else None
+                yield {**CHUNK, "choices": [{"index": 0, **said, "finish_reason": finish}]}
+                self.told += 1
+            yield {**CHUNK, "choices": [], "usage": await self._usage(body)}
         finally:
             self.ended += 1
 

@@ -12,6 +12,7 @@ import pytest
 from limpide.core.errors import MissingError, ModelError, UsageError
 from limpide.serve.engines.protocol import Engine
 from limpide.serve.engines.vllm import open_vllm
+from limpide.serve.engines.whole import whole
 from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, ApiError, ChatRequest
 from limpide.serve.shelf import Offered
 from serving import a_service, listening
@@ -51,7 +52,7 @@ def with_engine(server: StandIn, use: Callable[[Engine], Awaitable[Any]]) -> Any
 
 def ask(server: StandIn, route: str = CHAT_ROUTE, **body: Any) -> Any:
     content = {"messages": TURNS} if route == CHAT_ROUTE else {"prompt": "hello"}
-    return with_engine(server, lambda engine: engine.answer(route, {**content, **body}))
+    return with_engine(server, lambda engine: whole(engine.events(route, {**content, **body})))
 
 
 def stream(server: StandIn, route: str = CHAT_ROUTE, **body: Any) -> Any:
@@ -95,11 +96,11 @@ def test_counting(server: StandIn) -> None:
 
 @pytest.mark.parametrize("route", [CHAT_ROUTE, COMPLETION_ROUTE])
 def test_an_answer_and_the_same_one_streamed(server: StandIn, route: str) -> None:
-    whole, events = ask(server, route), stream(server, route)
+    made, events = ask(server, route), stream(server, route)
     choices = [choice for event in events for choice in event["choices"]]
     said = "".join(choice["text"] if "text" in choice else choice["delta"]["content"] for choice in choices)
     assert said == "one two three"
-    assert events[-1]["usage"] == whole["usage"]
+    assert events[-1]["usage"] == made["usage"]
     assert server.last(route)["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
 
@@ -117,6 +118,8 @@ def test_only_what_was_asked_is_sent(server: StandIn) -> None:
         "min_p": 0.0,
         "top_k": -1,
         "repetition_penalty": 1.0,
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
 
 
@@ -192,12 +195,12 @@ def test_a_server_that_went_away() -> None:
         engine = open_vllm(server.url, KEY)
 
     async def run() -> list[Any]:
-        calls = [engine.answer(CHAT_ROUTE, {}), engine.count_text("a"), engine.embed(["a"])]
-        found = await asyncio.gather(*calls, anext(engine.events(CHAT_ROUTE, {})), return_exceptions=True)
+        calls = [engine.count_text("a"), engine.embed(["a"]), anext(engine.events(CHAT_ROUTE, {}))]
+        found = await asyncio.gather(*calls, return_exceptions=True)
         await engine.close()
         return list(found)
 
-    assert [(error.status, error.code) for error in asyncio.run(run())] == [(503, "engine_unreachable")] * 4
+    assert [(error.status, error.code) for error in asyncio.run(run())] == [(503, "engine_unreachable")] * 3
 
 
 def test_nothing_there(server: StandIn) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,10 @@ class LlamaEngine:
         body = {"content": text, "add_special": add_special, "parse_special": True}
         return [int(token) for token in self._post("/tokenize", body)["tokens"]]
 
+    def count_chat(self, messages: Sequence[Mapping[str, Any]]) -> int:
+        """Tokens of a conversation, up to where the assistant speaks."""
+        return int(self._post("/v1/chat/completions/input_tokens", {"messages": list(messages)})["input_tokens"])
+
     def detokenize(self, ids: Sequence[int]) -> str:
         return str(self._post("/detokenize", {"tokens": list(ids)})["content"])
 
@@ -120,6 +124,26 @@ class LlamaEngine:
         """The JSON object at a route of llama.cpp's server, such as `/props`."""
         with self._call():
             return _answer(route, self._client.get(route), self.context)
+
+    def ask(self, route: str, body: Mapping[str, Any], take: Callable[[dict[str, Any]], bool]) -> None:
+        """Answer `body` without HTTP, in the calling thread. take: called with every event, in that thread; the work
+        ends when it returns True. A refusal is an event too, `{"error": {"code", "message", …}}`.
+
+        route: of conversations or of raw prompts. A body without `stream` has one event, the whole answer.
+        """
+        with self._call():
+            handle = {
+                "/v1/chat/completions": self._server.handle_chat_completions,
+                "/v1/completions": self._server.handle_completions,
+            }[route]
+            _heard(lambda: handle(dict(body), take), take)
+
+    def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """llama.cpp's answer to `/v1/embeddings`, or its refusal: `{"error": {"code", "message", …}}`."""
+        given: list[dict[str, Any]] = []
+        with self._call():
+            _heard(lambda: given.append(self._server.handle_embeddings(dict(body))), given.append)
+        return given[0]
 
     def stream(self, route: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The answer to `body`, event by event while it is made; closing the iterator stops the work.
@@ -268,6 +292,16 @@ def _answer(route: str, response: httpx.Response, context: int) -> dict[str, Any
             remedy="shorten the prompt, or open the model with a longer context",
         )
     raise DataError(f"llama.cpp refused a request to {route}.", received=fault.get("message", response.status_code))
+
+
+def _heard(call: Callable[[], object], take: Callable[[dict[str, Any]], object]) -> None:
+    """What xllamacpp raises where llama.cpp's server would send a refusal, as that refusal."""
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        take({"error": {"code": 400, "message": str(error), "type": "invalid_request_error"}})
+    except RuntimeError as error:
+        take({"error": {"code": 500, "message": str(error), "type": "server_error"}})
 
 
 def event_of(line: str) -> dict[str, Any] | None:

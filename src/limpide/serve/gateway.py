@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from limpide.core.errors import LimpideError
 from limpide.serve import answers, openapi
 from limpide.serve.engines.protocol import Engine, Gives
+from limpide.serve.engines.whole import whole
 from limpide.serve.guard import LARGEST_BODY, METRICS, ONE_MODEL, Entrance, Guard, body_too_large
 from limpide.serve.lengths import Length, Prompt, bound_of, check_length
 from limpide.serve.marks import mark_headers
@@ -204,7 +205,7 @@ class Routes:
                 raise
             exact = await prompt.count()  # near the end of a quota the bound may be what does not fit
             exchange = await self._accept(request, offered, EMBEDDING_ROUTE, {}, prompt, Length(exact, exact))
-        async with exchange.ending():
+        async with exchange.ending(prompt.count):
             made = await self.service.running.run(request.receive, offered.engine.embed(texts))
             exchange.see({"usage": {"prompt_tokens": made.tokens, "completion_tokens": 0}})
             exchange.answered("stop")
@@ -220,6 +221,7 @@ class Routes:
         content: Mapping[str, Any],
     ) -> Response:
         body = {**content, **asked.sampling(), **({"adapter": offered.adapter} if offered.adapter else {})}
+        body |= {"stream": True} if asked.streams else {}
         length = await check_length(prompt, asked.limit, offered.engine.context)
         route = request.scope["path"]
         try:
@@ -230,13 +232,13 @@ class Routes:
             # Near the end of a quota the bound may be what does not fit: count.
             length = await check_length(prompt, asked.limit, offered.engine.context, exactly=True)
             exchange = await self._accept(request, offered, route, body, prompt, length)
+        events = offered.engine.events(route, body)
         if asked.streams:
-            return EventStream(exchange, offered.engine.events(route, body), prompt.count, asked.wants_usage)
-        async with exchange.ending(prompt.count, whole=True):
-            raw = await self.service.running.run(request.receive, offered.engine.answer(route, body))
-            exchange.see(raw)
+            return EventStream(exchange, events, prompt.count, asked.wants_usage)
+        async with exchange.ending(prompt.count):
+            made = await self.service.running.run(request.receive, whole(events, exchange.see))
             exchange.answered()
-        return json_reply(answers.answer(raw, offered), mark_headers(offered.release, exchange.id))
+        return json_reply(answers.answer(made, offered), mark_headers(offered.release, exchange.id))
 
     async def _accept(
         self, request: Request, offered: Offered, route: str, body: Mapping[str, Any], prompt: Prompt, length: Length

@@ -117,8 +117,7 @@ def of_access(error: AccessRefused) -> ApiError:
 class Exchange:
     """One accepted request. It ends once, with `answered` or `failed`; a second end does nothing.
 
-    prompt_tokens: None until they were counted. answer_tokens: made so far. exact: False where nobody can tell how many
-    were made, and answer_tokens is the most that could have been.
+    prompt_tokens: None until they were counted. answer_tokens: made so far.
     """
 
     def __init__(
@@ -127,7 +126,6 @@ class Exchange:
         self.service, self.caller, self.offered, self.hold = service, caller, offered, hold
         self.id = uuid.uuid4().hex
         self.prompt_tokens, self.answer_tokens = prompt_tokens, 0
-        self.exact = True
         self.finish: str | None = None
         self._texts: list[str] = []
         self._started = time.perf_counter()
@@ -154,12 +152,12 @@ class Exchange:
         self.service.metrics.queue.inc()
 
     def see(self, answer: Mapping[str, Any]) -> None:
-        """Count an event or a whole answer of the engine, by its `usage`; llama.cpp tells its counts so far in
-        `timings`; any other event with text is one token."""
+        """Count an event of the engine, by its `usage`; llama.cpp tells its counts so far in `timings`; any other event
+        with text is one token."""
         self._left_queue()
         text = ""
         for choice in answer.get("choices", ()):
-            said = choice.get("delta") or choice.get("message") or {}
+            said = choice.get("delta") or {}
             text += (said.get("reasoning_content") or "") + (said.get("content") or choice.get("text") or "")
             self.finish = choice.get("finish_reason") or self.finish
         usage, timings = answer.get("usage"), answer.get("timings")
@@ -185,28 +183,23 @@ class Exchange:
             except ApiError:
                 self.service.lines.write("log_unwritable", request=self.id)
 
-    async def left(self, finish: str, count: Callable[[], Awaitable[int]] | None, *, whole: bool = False) -> None:
-        """The client left: what was made until then counts as its answer. count: the prompt's tokens. whole: of an
-        answer that was to come in one piece nothing was seen, so all that was held back counts. Never raises."""
-        if self.prompt_tokens is None and count is not None:
+    async def left(self, finish: str, count: Callable[[], Awaitable[int]]) -> None:
+        """The client left: what was made until then counts as its answer. count: the prompt's tokens. Never raises."""
+        if self.prompt_tokens is None:
             with suppress(ApiError):
                 self.prompt_tokens = await count()
-        if whole:
-            self.answer_tokens, self.exact = max(0, self.hold.tokens - (self.prompt_tokens or 0)), False
         try:
             self.answered(finish)
         except ApiError:
             self.service.lines.write("log_unwritable", request=self.id)
 
     @asynccontextmanager
-    async def ending(
-        self, count: Callable[[], Awaitable[int]] | None = None, *, whole: bool = False
-    ) -> AsyncIterator[None]:
+    async def ending(self, count: Callable[[], Awaitable[int]]) -> AsyncIterator[None]:
         """Around the work for it: whatever ends that work, the exchange has ended afterwards. Parameters: of `left`."""
         try:
             yield
         except ClientLeft as error:
-            await self.left(error.finish, count, whole=whole)
+            await self.left(error.finish, count)
             raise
         except ApiError as error:
             self.failed(error.code or "error")
@@ -240,9 +233,7 @@ class Exchange:
         """The exchange's last entry."""
         taken = round((time.perf_counter() - self._started) * 1000, 1)
         texts = {"output": "".join(self._texts)}
-        counts: dict[str, Any] = {"n_out": self.answer_tokens, "milliseconds": taken}
-        if not self.exact:
-            counts["n_out_exact"] = False
+        counts = {"n_out": self.answer_tokens, "milliseconds": taken}
         self.service.write(event, texts=texts, **self._facts(), **counts, **facts)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from limpide.models.llamacpp import LlamaEngine
 from limpide.serve.engines.llamacpp import LlamaClient
+from limpide.serve.engines.whole import whole
 from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, ApiError
 from tiny_gguf import write_gguf
 
@@ -38,7 +39,7 @@ async def client_of(opened: LlamaEngine) -> AsyncIterator[LlamaClient]:
 def ask(opened: LlamaEngine, route: str = CHAT_ROUTE, **body: Any) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         async with client_of(opened) as client:
-            return await client.answer(route, {**BODIES[route], **body})
+            return await whole(client.events(route, {**BODIES[route], **body}))
 
     return asyncio.run(run())
 
@@ -64,8 +65,8 @@ def test_the_last_event_tells_the_usage_asked_or_not(opened: LlamaEngine, route:
     events = stream(opened, route)
     usage = {name: events[-1]["usage"][name] for name in ("prompt_tokens", "completion_tokens")}
     assert events[-1]["choices"] == []
-    whole = ask(opened, route)
-    assert usage == {name: whole["usage"][name] for name in usage}
+    made = ask(opened, route)
+    assert usage == {name: made["usage"][name] for name in usage}
     assert usage["completion_tokens"] == 6
 
 
@@ -76,7 +77,7 @@ def test_log_probabilities_of_a_conversation(opened: LlamaEngine, count: int) ->
     events = stream(opened, logprobs=True, top_logprobs=count)
     streamed = [t for e in events for c in e["choices"] if c.get("logprobs") for t in c["logprobs"]["content"]]
     assert [token["token"] for token in streamed] == [token["token"] for token in content]
-    assert "logprobs" not in ask(opened, logprobs=False)["choices"][0]
+    assert ask(opened, logprobs=False)["choices"][0]["logprobs"] is None
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -151,3 +152,74 @@ def test_a_pattern_that_would_be_dropped_is_refused(opened: LlamaEngine) -> None
     with pytest.raises(ApiError, match="would not be kept") as caught:
         ask(opened, response_format=form("X1"))
     assert (caught.value.status, caught.value.code) == (400, "unsupported_pattern")
+
+
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        (CHAT_ROUTE, {}),
+        (CHAT_ROUTE, {"temperature": 1.0, "seed": 5, "max_tokens": 40}),
+        (CHAT_ROUTE, {"logprobs": True, "top_logprobs": 2}),
+        (CHAT_ROUTE, {"temperature": 1.0, "seed": 6, "max_tokens": 60, "stop": ["a", "e"]}),
+        (CHAT_ROUTE, {"temperature": 1.0, "seed": 7, "max_tokens": 30, "response_format": SCHEMA}),
+        (COMPLETION_ROUTE, {"temperature": 1.0, "seed": 8, "max_tokens": 40}),
+        (COMPLETION_ROUTE, {"logprobs": 2}),
+    ],
+)
+def test_an_answer_put_together_is_the_one_llama_cpp_gives_at_once(
+    opened: LlamaEngine, route: str, body: dict[str, Any]
+) -> None:
+    own: list[dict[str, Any]] = []
+    asked = {**BODIES[route], **body}
+    opened.ask(route, asked, lambda event: bool(own.append(event)))
+    (theirs,), made = own, ask(opened, route, **body)
+    assert made["object"] == theirs["object"]
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens")  # what the cache held differs
+    assert [made["usage"][name] for name in counts] == [theirs["usage"][name] for name in counts]
+    ours, choice = made["choices"][0], theirs["choices"][0]
+    assert ours["finish_reason"] == choice["finish_reason"]
+    assert ours.get("message") == choice.get("message")
+    assert ours.get("text") == choice.get("text")
+    if route == CHAT_ROUTE and body.get("logprobs"):
+        assert ours["logprobs"] == choice["logprobs"]
+
+
+def test_leaving_frees_the_slot(opened: LlamaEngine) -> None:
+    async def run() -> tuple[int, dict[str, Any]]:
+        seen = 0
+        async with client_of(opened) as client:
+            events = client.events(CHAT_ROUTE, {**BODIES[CHAT_ROUTE], "max_tokens": 200, "seed": 1, "stream": True})
+            async for _ in events:
+                seen += 1
+                break
+            await events.aclose()
+            return seen, await whole(client.events(CHAT_ROUTE, BODIES[CHAT_ROUTE]))
+
+    seen, answer = asyncio.run(asyncio.wait_for(run(), 60))
+    assert seen == 1
+    assert answer["usage"]["completion_tokens"] == 6
+
+
+def test_closing_ends_what_runs_and_what_waits(opened: LlamaEngine) -> None:
+    async def run() -> list[Any]:
+        client = LlamaClient(opened)
+        body = {**BODIES[CHAT_ROUTE], "max_tokens": 200, "temperature": 1.0, "seed": 1, "stream": True}
+        begun = client.events(CHAT_ROUTE, body)
+        await anext(begun)
+
+        async def rest() -> None:
+            async for _ in begun:
+                pass
+
+        running = asyncio.create_task(rest())
+        waiting = asyncio.create_task(whole(client.events(CHAT_ROUTE, body)))
+        await asyncio.sleep(0)
+        await client.close()
+        late = [client.count_text("a"), whole(client.events(CHAT_ROUTE, body))]
+        return await asyncio.gather(running, waiting, *late, return_exceptions=True)
+
+    found = asyncio.run(asyncio.wait_for(run(), 60))
+    assert [getattr(error, "code", error) for error in found] == ["engine_closed"] * 4

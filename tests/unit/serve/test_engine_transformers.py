@@ -18,6 +18,7 @@ from limpide.models.model import open_model
 from limpide.models.requests import Sampling
 from limpide.serve.engines.pieces import HALF, MOST_HALVES
 from limpide.serve.engines.transformers import TransformersEngine, open_transformers
+from limpide.serve.engines.whole import whole
 from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, ApiError
 from shared_adapters import random_adapter
 from tiny import FAMILY_NAMES
@@ -44,7 +45,7 @@ def ask(opened: Any, route: str = CHAT_ROUTE, **body: Any) -> dict[str, Any]:
 
     async def run() -> dict[str, Any]:
         async with engine_of(opened) as engine:
-            return await engine.answer(route, filled_body(route, body))
+            return await whole(engine.events(route, filled_body(route, body)))
 
     return asyncio.run(run())
 
@@ -312,7 +313,9 @@ def test_each_request_has_its_own_adapter(with_adapters: tuple[Path, dict[str, P
         engine = open_transformers(base, adapters=adapters, threads=1)
         bodies = [filled_body(CHAT_ROUTE, {"adapter": name} if name else {}) for name in order]
         try:
-            return [text_of(one) for one in await asyncio.gather(*(engine.answer(CHAT_ROUTE, b) for b in bodies))]
+            return [
+                text_of(one) for one in await asyncio.gather(*(whole(engine.events(CHAT_ROUTE, b)) for b in bodies))
+            ]
         finally:
             await engine.close()
 
@@ -325,7 +328,7 @@ def test_vectors_are_the_bases(with_adapters: tuple[Path, dict[str, Path]]) -> N
     async def vectors(adapters: dict[str, Path]) -> Any:
         engine = open_transformers(base, adapters=adapters, threads=1)
         for name in adapters:
-            await engine.answer(CHAT_ROUTE, filled_body(CHAT_ROUTE, {"adapter": name}))
+            await whole(engine.events(CHAT_ROUTE, filled_body(CHAT_ROUTE, {"adapter": name})))
         found = (await engine.embed([TEXT])).vectors
         await engine.close()
         return found
@@ -398,9 +401,9 @@ def test_a_cancelled_answer_stops_and_those_who_wait_follow(slow: Any) -> None:
 
     async def run() -> tuple[int, str]:
         async with engine_of(model) as engine:
-            first = asyncio.create_task(engine.answer(CHAT_ROUTE, filled_body(CHAT_ROUTE, {"max_tokens": 100})))
-            waits = asyncio.create_task(engine.answer(CHAT_ROUTE, filled_body(CHAT_ROUTE, {})))
-            leaves = asyncio.create_task(engine.answer(CHAT_ROUTE, filled_body(CHAT_ROUTE, {})))
+            first = asyncio.create_task(whole(engine.events(CHAT_ROUTE, filled_body(CHAT_ROUTE, {"max_tokens": 100}))))
+            waits = asyncio.create_task(whole(engine.events(CHAT_ROUTE, filled_body(CHAT_ROUTE, {}))))
+            leaves = asyncio.create_task(whole(engine.events(CHAT_ROUTE, filled_body(CHAT_ROUTE, {}))))
             gate.allow(3)
             while gate.passes < 3:
                 await asyncio.sleep(0)
@@ -423,8 +426,8 @@ def test_closing_the_engine_ends_the_answer_and_refuses_others(slow: Any) -> Non
     async def run() -> list[Any]:
         async with engine_of(model) as engine:
             body = filled_body(CHAT_ROUTE, {"max_tokens": 100})
-            under_way = asyncio.create_task(engine.answer(CHAT_ROUTE, body))
-            waiting = asyncio.create_task(engine.answer(CHAT_ROUTE, body))
+            under_way = asyncio.create_task(whole(engine.events(CHAT_ROUTE, body)))
+            waiting = asyncio.create_task(whole(engine.events(CHAT_ROUTE, body)))
             gate.allow(2)
             while gate.passes < 2:
                 await asyncio.sleep(0)
@@ -432,7 +435,7 @@ def test_closing_the_engine_ends_the_answer_and_refuses_others(slow: Any) -> Non
             await asyncio.sleep(0)
             gate.allow(1000)
             await closing
-            late = asyncio.create_task(engine.answer(CHAT_ROUTE, body))
+            late = asyncio.create_task(whole(engine.events(CHAT_ROUTE, body)))
             return await asyncio.gather(under_way, waiting, late, engine.embed(["a"]), return_exceptions=True)
 
     found = asyncio.run(run())
@@ -456,7 +459,7 @@ def test_the_event_loop_is_free_while_the_model_works(slow: Any) -> None:
 
     async def run() -> int:
         async with engine_of(model) as engine:
-            answer = asyncio.create_task(engine.answer(CHAT_ROUTE, filled_body(CHAT_ROUTE, {})))
+            answer = asyncio.create_task(whole(engine.events(CHAT_ROUTE, filled_body(CHAT_ROUTE, {}))))
             counted = await engine.count_text(TEXT)  # answered although the worker waits for its first permit
             gate.allow(100)
             await answer

@@ -1,4 +1,4 @@
-"""An answer made here, in the forms of OpenAI's API: whole or in chunks, of a conversation or of a raw prompt."""
+"""An answer made here, in the forms of OpenAI's chunks: of a conversation or of a raw prompt."""
 
 import secrets
 import time
@@ -63,13 +63,6 @@ class Form:
 
     def closing(self, written: int) -> dict[str, Any]:
         return {**self._record(".chunk"), "choices": [], "usage": self._usage(written)}
-
-    def whole(self, pieces: Sequence[Piece]) -> dict[str, Any]:
-        text = "".join(piece.text for piece in pieces)
-        tokens = [token for piece in pieces for token in piece.tokens]
-        said = {"message": {"role": "assistant", "content": text}} if self.is_chat else {"text": text}
-        choice = {"index": 0, **said, "logprobs": self._logprobs(tokens), "finish_reason": pieces[-1].finish}
-        return {**self._record(""), "choices": [choice], "usage": self._usage(pieces[-1].written)}
 
     def _chunk(self, choice: dict[str, Any], finish: str | None) -> dict[str, Any]:
         return {

@@ -1,25 +1,34 @@
-"""Asynchronous requests to llama.cpp in this process, which end when the client leaves."""
+"""Requests to llama.cpp in this process, without HTTP: a thread each, which ends when the client leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
+import httpx
 import numpy as np
 
-from limpide.models.llamacpp import LlamaEngine, event_of
+from limpide.core.errors import DataError, LimpideError
+from limpide.models.llamacpp import MOST_EMBEDDED, LlamaEngine
+from limpide.serve.engines.carried import Way, carried
 from limpide.serve.engines.forms import Token, alternatives, completion_logprobs
 from limpide.serve.engines.patterns import check_patterns
 from limpide.serve.engines.protocol import Embedded, Gives
-from limpide.serve.engines.wire import Wire
-from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, EMBEDDING_ROUTE, ApiError
+from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, ApiError
 
 WRITES: frozenset[Gives] = frozenset({"chat", "completion"})
 EMBEDS: frozenset[Gives] = frozenset({"embedding"})
-# llama.cpp gives a thread to each request it holds. These leave some of its SPARE_HTTP_THREADS free, so that a crowd
-# waiting for an answer never delays a question that will be refused.
-WAITING = 8  # generations handed to the engine beyond its slots; others wait here, in order
 COUNTING = 8  # requests at once that count tokens
+TOGETHER = 32  # texts embedded in one call: between two calls, a client that left is noticed
+# Counts in every event, for a client that leaves before the last one. Events while the prompt is read too: one that
+# leaves then is noticed at the next of them, not at the first token.
+STREAMED = {
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "timings_per_token": True,
+    "return_progress": True,
+}
 
 
 class LlamaClient:
@@ -30,41 +39,37 @@ class LlamaClient:
         self.context = engine.context
         self.control_tokens: Sequence[str] = engine.control_tokens
         self.has_template = engine.has_template
-        self._room = asyncio.Semaphore(engine.slots + WAITING)
-        self._counting = asyncio.Semaphore(COUNTING)
-        self._wire = Wire(engine.url, engine.headers)
+        self._engine, self._closing = engine, False
+        self._room = asyncio.Semaphore(engine.slots)
+        self._threads = ThreadPoolExecutor(engine.slots, "limpide-llamacpp")
+        self._counters = ThreadPoolExecutor(COUNTING, "limpide-counting")
 
     async def close(self) -> None:
-        await self._wire.close()
+        """End the answers under way, at their next token."""
+        self._closing = True
+        for threads in (self._threads, self._counters):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
     async def count_chat(self, messages: Sequence[Mapping[str, str]]) -> int:
-        body = {"messages": list(messages)}
-        async with self._counting:
-            return int((await self._wire.post("/v1/chat/completions/input_tokens", body))["input_tokens"])
+        return await self._count(lambda: self._engine.count_chat(messages))
 
     async def count_text(self, text: str) -> int:
-        body = {"content": text, "add_special": True, "parse_special": True}
-        async with self._counting:
-            return len((await self._wire.post("/tokenize", body))["tokens"])
-
-    async def answer(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        asked = _asked(route, body)
-        async with self._room:
-            given = await self._wire.post(route, asked)
-        return _given(given, body, 0)
+        return await self._count(lambda: len(self._engine.tokenize(text, add_special=True)))
 
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        # timings_per_token: counts in every event, for a client that leaves before the last one
-        asked = {**_asked(route, body), "stream": True, "stream_options": {"include_usage": True}}
-        asked["timings_per_token"] = True
+        asked = {**_asked(route, body), **STREAMED}
+
+        def work(way: Way[dict[str, Any]]) -> None:
+            def take(event: dict[str, Any]) -> bool:
+                if "prompt_progress" not in event:
+                    way.put(event)
+                return way.left or self._closing
+
+            self._engine.ask(route, asked, take)
+
         sent = 0  # characters of a raw prompt's answer
-        async with self._room, aclosing(self._wire.lines(route, asked)) as lines:
-            async for line in lines:
-                event = event_of(line)
-                if event is None:
-                    continue
-                if "error" in event:
-                    raise ApiError(502, "The engine stopped in the middle of the answer.", code="engine_error")
+        async with aclosing(self._made(work, at_once=bool(body.get("stream")))) as events:
+            async for event in events:
                 usage = event.pop("usage", None)
                 if event.get("choices"):
                     yield _given(event, body, sent)
@@ -77,10 +82,62 @@ class LlamaClient:
         if "embedding" not in self.gives:
             raise ApiError(400, "This engine was opened without embeddings.", code="unsupported")
         inputs = [text if isinstance(text, str) else list(text) for text in texts]
-        async with self._room:
-            given = await self._wire.post(EMBEDDING_ROUTE, {"input": inputs, "encoding_format": "float"})
-        rows = sorted(given["data"], key=lambda row: int(row["index"]))
-        return Embedded(np.array([row["embedding"] for row in rows], np.float32), int(given["usage"]["prompt_tokens"]))
+
+        def work(way: Way[dict[str, Any]]) -> None:
+            for start in range(0, len(inputs), TOGETHER):
+                if way.left or self._closing:
+                    return
+                some = inputs[start : start + TOGETHER]
+                way.put(self._engine.embed({"input": some, "encoding_format": "float"}))
+
+        vectors, tokens = list[Any](), 0
+        async with aclosing(self._made(work)) as parts:
+            async for part in parts:
+                rows = sorted(part["data"], key=lambda row: int(row["index"]))
+                vectors += [row["embedding"] for row in rows]
+                tokens += int(part["usage"]["prompt_tokens"])
+        return Embedded(np.array(vectors, np.float32), tokens)
+
+    async def _made(
+        self, work: Callable[[Way[dict[str, Any]]], None], *, at_once: bool = False
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """What llama.cpp tells in a thread. A slot is taken until that ends, which may be after this was closed."""
+        await self._room.acquire()
+        try:
+            told = carried(self._threads, work, at_once=at_once, freed=self._room.release)
+            async with aclosing(told):
+                async for event in told:
+                    if "error" in event:
+                        raise _refused(event["error"])
+                    yield event
+        except (LimpideError, RuntimeError) as error:
+            raise _closed() from error
+        if self._closing:
+            raise _closed()
+
+    async def _count(self, count: Callable[[], int]) -> int:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._counters, count)
+        except DataError as error:
+            raise ApiError(400, f"The engine refused the request: {error.received}", code="engine_refused") from error
+        except (LimpideError, httpx.HTTPError, RuntimeError) as error:
+            raise _closed() from error
+
+
+def _closed() -> ApiError:
+    return ApiError(503, "The engine is closed.", code="engine_closed")
+
+
+def _refused(fault: Mapping[str, Any]) -> ApiError:
+    """The engine's refusal. Its message speaks of the request's form, or of the template; it does not quote it."""
+    said = str(fault.get("message"))
+    if "too large to process" in said:
+        message = f"A text is longer than what this engine reads at once for an embedding: {MOST_EMBEDDED} tokens, or "
+        message += "the context where that is shorter."
+        return ApiError(400, message, code="context_length_exceeded", param="input")
+    if int(fault.get("code") or 500) < 500:
+        return ApiError(400, f"The engine refused the request: {said}", code="engine_refused")
+    return ApiError(502, f"The engine failed: {said}", code="engine_error")
 
 
 def _asked(route: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,15 +156,15 @@ def _asked(route: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
-def _given(answer: dict[str, Any], body: Mapping[str, Any], sent: int) -> dict[str, Any]:
-    """An answer or a chunk with its log-probabilities in OpenAI's form. sent: characters of the chunks before it."""
+def _given(event: dict[str, Any], body: Mapping[str, Any], sent: int) -> dict[str, Any]:
+    """An event with its log-probabilities in OpenAI's form. sent: characters of the events before it."""
     count = alternatives(body)
-    for choice in answer.get("choices", []):
+    for choice in event.get("choices", []):
         if not choice.get("logprobs"):
             continue
         tokens = [{**token, "top_logprobs": token["top_logprobs"][:count]} for token in choice["logprobs"]["content"]]
         choice["logprobs"] = {"content": tokens} if "text" not in choice else _of_a_prompt(tokens, sent)
-    return answer
+    return event
 
 
 def _of_a_prompt(tokens: Sequence[Mapping[str, Any]], start: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Engine(Protocol):
     """gives: what it can be asked for. context: tokens. control_tokens: spelled out, longest first.
 
     Bodies are OpenAI's as llama.cpp's server reads them, with one field more, `adapter`: the name of an adapter of
-    this engine, the base where it is absent. Answers and events have OpenAI's form. Every call may raise ApiError.
+    this engine, the base where it is absent. Events have the form of OpenAI's chunks. Every call may raise ApiError.
     """
 
     gives: frozenset[Gives]
@@ -35,11 +35,9 @@ class Engine(Protocol):
 
     async def count_text(self, text: str) -> int: ...
 
-    async def answer(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole answer of the engine, with `usage`. Cancelling the call stops the engine's work."""
-
     def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer as it is made, `usage` in the last event. Closing the iterator stops the engine's work."""
+        """The answer as it is made, `usage` in the last event; without `stream` in the body, events may come together.
+        Closing the iterator stops the engine's work; cancelled, it may still give what was made until then."""
 
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Embedded:
         """A vector for each text, given as text or as token ids."""

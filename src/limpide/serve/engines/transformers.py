@@ -8,7 +8,8 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from limpide.core.errors import LimpideError, UsageError
 from limpide.models.adapter_set import AdapterSet, open_adapter_set
 from limpide.models.stream import Chosen, write
 from limpide.models.vectors import text_vectors
+from limpide.serve.engines.carried import Way, carried
 from limpide.serve.engines.forms import Form, Piece
 from limpide.serve.engines.protocol import Embedded, Engine, Gives
 from limpide.serve.engines.reading import Reader, Wanted
@@ -71,11 +73,6 @@ class TransformersEngine:
     async def count_text(self, text: str) -> int:
         return len(await asyncio.to_thread(self._reader.text_ids, text))
 
-    async def answer(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        wanted = await asyncio.to_thread(self._reader.read, route, body)
-        async with aclosing(self._pieces(wanted)) as pieces:
-            return self._form(route, wanted).whole([piece async for piece in pieces])
-
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The first event comes with the first piece, so that what fails before is an error and no answer."""
         wanted = await asyncio.to_thread(self._reader.read, route, body)
@@ -107,31 +104,18 @@ class TransformersEngine:
 
     async def _pieces(self, wanted: Wanted) -> AsyncGenerator[Piece, None]:
         """Closing this stops the work within a token."""
-        loop, left = asyncio.get_running_loop(), threading.Event()
-        made: asyncio.Queue[Piece | None] = asyncio.Queue()
-
-        def put(piece: Piece | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                loop.call_soon_threadsafe(made.put_nowait, piece)
-
-        job = self._submit(self._work, wanted, put, lambda: left.is_set() or self._closing.is_set())
-        job.add_done_callback(lambda _: put(None))
         finished = False
         try:
-            while (piece := await made.get()) is not None:
-                finished = piece.finish is not None
-                yield piece
-            if not job.cancelled():
-                job.result()
-            if not finished:
-                raise _closed()
+            async with aclosing(carried(self._worker, partial(self._work, wanted))) as pieces:
+                async for piece in pieces:
+                    finished = piece.finish is not None
+                    yield piece
         except LimpideError as error:
             raise ApiError(400, error.what, code="engine_refused") from error
         except (RuntimeError, MemoryError) as error:
-            raise _failed() from error
-        finally:
-            left.set()
-            job.cancel()
+            raise (_closed() if self._closing.is_set() else _failed()) from error
+        if not finished:
+            raise _closed()
 
     def _submit(self, work: Callable[..., T], *arguments: Any) -> "Future[T]":
         try:
@@ -139,20 +123,24 @@ class TransformersEngine:
         except RuntimeError as error:  # shut down
             raise _closed() from error
 
-    def _work(self, wanted: Wanted, put: Callable[[Piece], None], left: Callable[[], bool]) -> None:
+    def _work(self, wanted: Wanted, way: Way[Piece]) -> None:
         """In the worker thread: answer `wanted`, each piece told as soon as it is certain."""
+
+        def left() -> bool:
+            return way.left or self._closing.is_set()
+
         if left():
             return
         with self._opened.active(wanted.adapter) as model:
             if model.kind == "encoder":
-                put(filled(model, wanted))
+                way.put(filled(model, wanted))
                 return
             writing = Writing(model, wanted)
 
             def goes_on(chosen: Chosen) -> bool:
                 piece = writing.add(chosen)
                 if piece.text or piece.tokens or piece.finish:
-                    put(piece)
+                    way.put(piece)
                 return piece.finish is None and not left()
 
             write(

@@ -81,12 +81,6 @@ class VllmEngine:
     async def count_text(self, text: str) -> int:
         return await self._count({"prompt": text})
 
-    async def answer(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        given = await self._post(route, self._asked(body))
-        if not given.get("choices") or not given.get("usage"):
-            raise _nonsense()
-        return given
-
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         # counts in every event, for a client that leaves before the last one
         counts = {"include_usage": True, "continuous_usage_stats": True}

@@ -129,7 +129,7 @@ def _fit(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return _text(value)
     if value is None or (isinstance(value, int | float) and abs(value) < 2**53):  # which NaN is not
-        return value
+        return int(value) if isinstance(value, float) and value.is_integer() else value  # canonical JSON has no 1.0
     if depth < DEEPEST and isinstance(value, Mapping):
         return {_text(str(name)): _fit(inner, depth + 1) for name, inner in value.items()}
     if depth < DEEPEST and isinstance(value, list | tuple | set | frozenset):

@@ -5,7 +5,7 @@ when a request comes (its prompt and the longest answer it may get) and counted 
 the database, so they survive a restart and hold over several processes.
 
 One thread of the `Ledger` writes. What waits for it is written in one transaction, so that many callers share its cost.
-`hold` waits for that transaction; `settle` does not, and what it counts is with the operating system a moment later. A
+`hold` waits for that transaction; `settle` does not, and what it counts is with the operating system some GATHER later. A
 process that is killed leaves its holds behind: they lapse after HOLD_LASTS and are then given back.
 """
 
@@ -30,6 +30,7 @@ from limpide.serve.store import Store, holds, rates, usage
 MINUTE = 60.0
 HOLD_LASTS = 900.0  # seconds; an answer that takes longer loses its hold, never its count
 BATCH = 256  # entries in one transaction
+GATHER = 0.05  # seconds that counts wait for others, and for the answer they are of to be on its way
 RETRY = 1.0  # seconds between attempts while the database cannot be written
 LAST_ATTEMPTS = 3  # at shutdown
 
@@ -97,6 +98,7 @@ class Ledger:
         self.store, self.clock = store, clock
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="limpide-ledger")
         self.closing = threading.Event()
+        self.urgent = threading.Event()  # somebody waits for the next transaction
         self.lock = threading.Lock()  # guards the three below
         self.waiting: deque[_Asked | _Settled] = deque()
         self.at_work = False
@@ -137,11 +139,14 @@ class Ledger:
     def close(self) -> None:
         """Write what waits. What cannot be written is logged: key, day, model and tokens."""
         self.closing.set()
+        self.urgent.set()
         self.thread.shutdown(wait=True)
 
     def _enter(self, entry: _Asked | _Settled) -> None:
         with self.lock:
             self.waiting.append(entry)
+            if isinstance(entry, _Asked):
+                self.urgent.set()
             if self.at_work:
                 return
             self.at_work = True
@@ -152,7 +157,12 @@ class Ledger:
 
     def _work(self) -> None:
         failures = 0
-        while batch := self._next(1 if failures else BATCH):  # after a failure one by one: no entry stops the others
+        while True:
+            if self.urgent.wait(GATHER) and not self.closing.is_set():
+                self.urgent.clear()
+            batch = self._next(1 if failures else BATCH)  # after a failure one by one: no entry stops the others
+            if not batch:
+                return
             try:
                 answers = self._write(batch)
             except Exception as error:

@@ -63,12 +63,12 @@ def create_app(service: Service, *, loopback: bool = True, hosts: Sequence[str] 
     Host header (a web page could otherwise reach the server through a name it controls)."""
     routes = Routes(service)
     table = (
+        (CHAT_ROUTE, routes.chat, "POST"),  # first, as they are tried in this order
         (HEALTH_ROUTE, routes.health, "GET"),
         (METRICS, routes.metrics, "GET"),
         (OPENAPI_ROUTE, routes.document, "GET"),
         (MODELS_ROUTE, routes.list_models, "GET"),
         (ONE_MODEL.replace("}", ":path}"), routes.show_model, "GET"),
-        (CHAT_ROUTE, routes.chat, "POST"),
         (COMPLETION_ROUTE, routes.complete, "POST"),
         (EMBEDDING_ROUTE, routes.embed, "POST"),
         (VERIFY_ROUTE, routes.verify, "POST"),

@@ -46,7 +46,7 @@ class Running:
         self.order = self._halt = None
 
     async def run(self, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, which is cancelled, and awaited, when it ends otherwise.
+        """The result of `work`, which runs in the calling task and is cancelled there when it must end otherwise.
 
         Raises ClientLeft, ApiError (stopped), and what `work` raises.
         """
@@ -54,19 +54,32 @@ class Running:
             self._halt = asyncio.get_running_loop().create_future()
             if self.order is not None:  # it came while this request was being read, and nothing ran yet
                 self._halt.set_result(None)
-        task, left = asyncio.create_task(work), asyncio.create_task(_left(receive))
-        ends: tuple[asyncio.Future[Any], ...] = (task, left, self._halt)
+        task, left = asyncio.current_task(), asyncio.create_task(_left(receive))
+        assert task is not None
+        cut = over = False
+
+        def end(_: object) -> None:
+            nonlocal cut
+            if not cut and not over:  # once: a second cancelling would be one too many to take back
+                cut = True
+                task.cancel()
+
+        ends: tuple[asyncio.Future[Any], ...] = (left, self._halt)
+        for one in ends:
+            one.add_done_callback(end)
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
+            return await work
+        except asyncio.CancelledError:
+            if not cut or task.uncancel():  # cancelled from elsewhere, or from elsewhere too
+                raise
             if self.order is not None:
-                raise stopped_error(self.order)
-            raise ClientLeft
+                raise stopped_error(self.order) from None
+            raise ClientLeft from None
         finally:
-            for pending in (task, left):
-                pending.cancel()
-            await asyncio.gather(task, left, return_exceptions=True)
+            over = True  # a call of `end` may be on its way already
+            for one in ends:
+                one.remove_done_callback(end)
+            left.cancel()
 
 
 async def _left(receive: Receive) -> None:

@@ -5,8 +5,8 @@ when a request comes (its prompt and the longest answer it may get) and counted 
 the database, so they survive a restart and hold over several processes.
 
 One thread of the `Ledger` writes. What waits for it is written in one transaction, so that many callers share its cost.
-`hold` waits for that transaction; `settle` does not, and what it counts is with the operating system some GATHER later. A
-process that is killed leaves its holds behind: they lapse after HOLD_LASTS and are then given back.
+`hold` waits for that transaction; `settle` does not, and what it counts is with the operating system some GATHER later.
+A process that is killed leaves its holds behind: they lapse after HOLD_LASTS and are then given back.
 """
 
 import asyncio

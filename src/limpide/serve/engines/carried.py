@@ -26,6 +26,10 @@ class Way(Generic[P]):
             self._told = True
             self.in_loop(self.wake)
 
+    def taken(self) -> list[P]:
+        """All there are now; called in the loop."""
+        return [self.pieces.popleft() for _ in range(len(self.pieces))]
+
     def in_loop(self, call: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody listens any more
             self._loop.call_soon_threadsafe(call)
@@ -47,9 +51,9 @@ async def carried(
     *,
     at_once: bool = True,
     freed: Callable[[], None] = lambda: None,
-) -> AsyncGenerator[P, None]:
-    """What `work` puts on its way, then what it raised. at_once: each piece as it comes; else many together, which
-    spares the loop a wake a piece.
+) -> AsyncGenerator[list[P], None]:
+    """What `work` puts on its way, those together that came together; then what it raised. at_once: each piece as it
+    comes; else many together, which spares the loop a wake a piece.
 
     Cancelled, it gives what was made until then, and ends. Closed, it does not wait: `work` ends when it sees `left`,
     and is dropped where it has not begun. freed: called in the loop when the thread is free again. Raises RuntimeError
@@ -71,14 +75,13 @@ async def carried(
         done = False
         while not done:
             done = job.done()  # asked first: what it put before its end is taken after
-            while way.pieces:
-                yield way.pieces.popleft()
+            if way.pieces:
+                yield way.taken()
             if not done:
                 try:
                     await way.news()
                 except asyncio.CancelledError:
-                    while way.pieces:
-                        yield way.pieces.popleft()
+                    yield way.taken()
                     raise
         if not job.cancelled():
             job.result()

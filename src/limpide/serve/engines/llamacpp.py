@@ -106,10 +106,11 @@ class LlamaClient:
         try:
             told = carried(self._threads, work, at_once=at_once, freed=self._room.release)
             async with aclosing(told):
-                async for event in told:
-                    if "error" in event:
-                        raise _refused(event["error"])
-                    yield event
+                async for events in told:
+                    for event in events:
+                        if "error" in event:
+                            raise _refused(event["error"])
+                        yield event
         except (LimpideError, RuntimeError) as error:
             raise _closed() from error
         if self._closing:

@@ -106,10 +106,11 @@ class TransformersEngine:
         """Closing this stops the work within a token."""
         finished = False
         try:
-            async with aclosing(carried(self._worker, partial(self._work, wanted))) as pieces:
-                async for piece in pieces:
-                    finished = piece.finish is not None
-                    yield piece
+            async with aclosing(carried(self._worker, partial(self._work, wanted))) as made:
+                async for pieces in made:
+                    for piece in pieces:
+                        finished = piece.finish is not None
+                        yield piece
         except LimpideError as error:
             raise ApiError(400, error.what, code="engine_refused") from error
         except (RuntimeError, MemoryError) as error:

@@ -94,8 +94,9 @@ class RequestLog:
         with self.alone():
             self._catch_up()
             now = self._clock()
-            self._note_jump(now)
-            return self._write(event, facts, texts, now)
+            at = stamp(now)
+            self._note_jump(now, at)
+            return self._write(event, facts, texts, at)
 
     def head(self) -> Head:
         """Sign a head of all entries there are, once the disk has them. Raises CannotLog."""
@@ -187,11 +188,11 @@ class RequestLog:
             self._begin()
         elif head is None and begun is not None and self._tail.seq > 1:
             about = {"what": "no earlier signed head was found", "heads": str(self.places.heads)}
-            self._write("error", about, None, self._clock())
+            self._write("error", about, None, stamp(self._clock()))
 
     def _begin(self) -> None:
         about = {"log": self._log, "key_id": self._public.fingerprint}
-        self._write("log.start", about, None, self._clock())
+        self._write("log.start", about, None, stamp(self._clock()))
 
     def _catch_up(self) -> None:
         """Read what other processes added since, and mend what one left half written."""
@@ -229,19 +230,18 @@ class RequestLog:
         if not self._tail.seq:
             self._begin()
         facts = {"file": f"{self._tail.day}.jsonl", "offset": offset, "bytes": len(torn), "kept": f"torn/{name}"}
-        self._write("recovered", facts, None, self._clock())
+        self._write("recovered", facts, None, stamp(self._clock()))
 
-    def _note_jump(self, now: float) -> None:
-        at, steady = self._tail.at, self._steady()
-        back = seconds(at) - now if stamp(now) < at else 0.0
+    def _note_jump(self, now: float, at: str) -> None:
+        before, steady = self._tail.at, self._steady()
+        back = seconds(before) - now if at < before else 0.0
         gained = 0.0 if self._last is None else (now - self._last[0]) - (steady - self._last[1])
         self._last = (now, steady)
         if back > BACK or gained > FORWARD:
-            self._write("clock.jump", {"seconds": round(-back or gained, 3), "before": at}, None, now)
+            self._write("clock.jump", {"seconds": round(-back or gained, 3), "before": before}, None, at)
 
-    def _write(self, event: str, facts: Mapping[str, Any], texts: Mapping[str, str] | None, now: float) -> Entry:
-        at, tail = stamp(now), self._tail
-        given = fit(facts)
+    def _write(self, event: str, facts: Mapping[str, Any], texts: Mapping[str, str] | None, at: str) -> Entry:
+        tail, given = self._tail, fit(facts)
         with _clear():
             day = max(at[:10], tail.day)  # a clock that went back does not bring an earlier day back
             if day != tail.day:

@@ -221,7 +221,6 @@ class Routes:
         content: Mapping[str, Any],
     ) -> Response:
         body = {**content, **asked.sampling(), **({"adapter": offered.adapter} if offered.adapter else {})}
-        body |= {"stream": True} if asked.streams else {}
         length = await check_length(prompt, asked.limit, offered.engine.context)
         route = request.scope["path"]
         try:

@@ -6,9 +6,7 @@ security headers; `Entrance` asks the stop switch and the doorkeeper. Each reque
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limpide.serve.access import Caller
@@ -69,7 +67,7 @@ class Guard:
         return ONE_MODEL if path.startswith(ONE_MODEL.partition("{")[0]) else "other"
 
     def _fault(self, scope: Scope) -> ApiError | None:
-        headers = Headers(scope=scope)
+        headers = _headers(scope)
         name = host_name(headers.get("host", ""))
         if self.names is not None and not is_loopback(name) and name not in self.names:
             return ApiError(403, "This server does not answer under that host name.", code="wrong_host")
@@ -102,7 +100,7 @@ class Entrance:
 
     async def _enter(self, scope: Scope) -> Caller | None:
         address = scope["client"][0] if scope.get("client") else ""
-        headers = Headers(scope=scope)
+        headers = _headers(scope)
         if scope["path"] == METRICS and is_loopback(address) and is_loopback(host_name(headers.get("host", ""))):
             return None
         order = self.service.order() if scope["path"].startswith("/v1/") else None
@@ -114,9 +112,14 @@ class Entrance:
             raise of_access(error) from None
 
 
-def _secret(headers: Mapping[str, Any]) -> str | None:
+def _headers(scope: Scope) -> dict[str, str]:
+    """By name, in small letters; of one sent twice, the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _secret(headers: Mapping[str, str]) -> str | None:
     """What follows `Bearer ` in the header Authorization."""
-    scheme, _, secret = str(headers.get("authorization", "")).partition(" ")
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 

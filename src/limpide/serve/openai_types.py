@@ -289,7 +289,10 @@ def parse(body: bytes, kind: type[Parsed]) -> Parsed:
         raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
     _refuse_unsupported(fields, kind)
     try:
-        request = kind.model_validate_json(json.dumps({k: v for k, v in fields.items() if k in kind.model_fields}))
+        # Through JSON again, which refuses half characters that Python's strings may hold.
+        request = kind.model_validate_json(
+            json.dumps({name: fields[name] for name in fields.keys() & kind.model_fields})
+        )
     except ValidationError as error:
         raise _invalid(error) from None
     if isinstance(request, ChatRequest):
@@ -298,11 +301,12 @@ def parse(body: bytes, kind: type[Parsed]) -> Parsed:
 
 
 def _refuse_unsupported(fields: Mapping[str, Any], kind: type[BaseModel]) -> None:
+    ours = kind.model_fields
     for name, value in fields.items():
-        if name in kind.model_fields or name in IGNORED or value is None:
+        if name in ours or name in IGNORED or value is None:
             continue
         if name not in NEUTRAL:
-            known = [*kind.model_fields, *NEUTRAL, *IGNORED]
+            known = [*ours, *NEUTRAL, *IGNORED]
             raise ApiError(400, f"Unknown field '{name}'.{nearest(name, known)}", code="unknown_field", param=name)
         # 0 == False in Python, but a request for 0 log-probabilities is one for log-probabilities.
         if not any(

@@ -18,6 +18,7 @@ class WordEngine:
     gives: frozenset[Gives] = frozenset({"chat", "completion", "embedding"})
     control_tokens: Sequence[str] = ("<|im_end|>", "[/INST]")
     has_template = True
+    at_once = False
 
     def __init__(self, *, context: int = 20, words: Sequence[str] = ("one", " two"), hold: float = 0.0) -> None:
         self.context, self.words, self.hold = context, words, hold

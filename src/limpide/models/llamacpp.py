@@ -103,10 +103,6 @@ class LlamaEngine:
         body = {"content": text, "add_special": add_special, "parse_special": True}
         return [int(token) for token in self._post("/tokenize", body)["tokens"]]
 
-    def count_chat(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """Tokens of a conversation, up to where the assistant speaks."""
-        return int(self._post("/v1/chat/completions/input_tokens", {"messages": list(messages)})["input_tokens"])
-
     def detokenize(self, ids: Sequence[int]) -> str:
         return str(self._post("/detokenize", {"tokens": list(ids)})["content"])
 

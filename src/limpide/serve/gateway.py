@@ -234,7 +234,7 @@ class Routes:
         events = offered.engine.events(route, body)
         if asked.streams:
             return EventStream(exchange, events, prompt.count, asked.wants_usage)
-        async with exchange.ending(prompt.count):
+        async with exchange.ending(prompt.count, whole=True):
             made = await self.service.running.run(request.receive, whole(events, exchange.see))
             exchange.answered()
         return json_reply(answers.answer(made, offered), mark_headers(offered.release, exchange.id))

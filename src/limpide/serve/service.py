@@ -117,7 +117,8 @@ def of_access(error: AccessRefused) -> ApiError:
 class Exchange:
     """One accepted request. It ends once, with `answered` or `failed`; a second end does nothing.
 
-    prompt_tokens: None until they were counted. answer_tokens: made so far.
+    prompt_tokens: None until they were counted. answer_tokens: made so far. exact: False where nobody can tell how many
+    were made, and answer_tokens is the most that could have been.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Exchange:
         self.service, self.caller, self.offered, self.hold = service, caller, offered, hold
         self.id = uuid.uuid4().hex
         self.prompt_tokens, self.answer_tokens = prompt_tokens, 0
+        self.exact = True
         self.finish: str | None = None
         self._texts: list[str] = []
         self._started = time.perf_counter()
@@ -183,23 +185,26 @@ class Exchange:
             except ApiError:
                 self.service.lines.write("log_unwritable", request=self.id)
 
-    async def left(self, finish: str, count: Callable[[], Awaitable[int]]) -> None:
-        """The client left: what was made until then counts as its answer. count: the prompt's tokens. Never raises."""
+    async def left(self, finish: str, count: Callable[[], Awaitable[int]], *, whole: bool = False) -> None:
+        """The client left: what was made until then counts as its answer. count: the prompt's tokens. whole: the answer
+        was to come in one piece; of an engine that tells it at once, all that was held back counts. Never raises."""
         if self.prompt_tokens is None:
             with suppress(ApiError):
                 self.prompt_tokens = await count()
+        if whole and self.offered.engine.at_once:
+            self.answer_tokens, self.exact = max(0, self.hold.tokens - (self.prompt_tokens or 0)), False
         try:
             self.answered(finish)
         except ApiError:
             self.service.lines.write("log_unwritable", request=self.id)
 
     @asynccontextmanager
-    async def ending(self, count: Callable[[], Awaitable[int]]) -> AsyncIterator[None]:
+    async def ending(self, count: Callable[[], Awaitable[int]], *, whole: bool = False) -> AsyncIterator[None]:
         """Around the work for it: whatever ends that work, the exchange has ended afterwards. Parameters: of `left`."""
         try:
             yield
         except ClientLeft as error:
-            await self.left(error.finish, count)
+            await self.left(error.finish, count, whole=whole)
             raise
         except ApiError as error:
             self.failed(error.code or "error")
@@ -233,7 +238,9 @@ class Exchange:
         """The exchange's last entry."""
         taken = round((time.perf_counter() - self._started) * 1000, 1)
         texts = {"output": "".join(self._texts)}
-        counts = {"n_out": self.answer_tokens, "milliseconds": taken}
+        counts: dict[str, Any] = {"n_out": self.answer_tokens, "milliseconds": taken}
+        if not self.exact:
+            counts["n_out_exact"] = False
         self.service.write(event, texts=texts, **self._facts(), **counts, **facts)
 
 

@@ -162,10 +162,12 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type":
     [
         (CHAT_ROUTE, {}),
         (CHAT_ROUTE, {"temperature": 1.0, "seed": 5, "max_tokens": 40}),
+        (CHAT_ROUTE, {"temperature": 1.0, "seed": 5, "max_tokens": 40, "stream": True}),
         (CHAT_ROUTE, {"logprobs": True, "top_logprobs": 2}),
         (CHAT_ROUTE, {"temperature": 1.0, "seed": 6, "max_tokens": 60, "stop": ["a", "e"]}),
         (CHAT_ROUTE, {"temperature": 1.0, "seed": 7, "max_tokens": 30, "response_format": SCHEMA}),
         (COMPLETION_ROUTE, {"temperature": 1.0, "seed": 8, "max_tokens": 40}),
+        (COMPLETION_ROUTE, {"temperature": 1.0, "seed": 8, "max_tokens": 40, "stream": True}),
         (COMPLETION_ROUTE, {"logprobs": 2}),
     ],
 )
@@ -173,7 +175,7 @@ def test_an_answer_put_together_is_the_one_llama_cpp_gives_at_once(
     opened: LlamaEngine, route: str, body: dict[str, Any]
 ) -> None:
     own: list[dict[str, Any]] = []
-    asked = {**BODIES[route], **body}
+    asked = {**BODIES[route], **body, "stream": False}
     opened.ask(route, asked, lambda event: bool(own.append(event)))
     (theirs,), made = own, ask(opened, route, **body)
     assert made["object"] == theirs["object"]

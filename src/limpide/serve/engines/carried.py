@@ -8,21 +8,19 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 P = TypeVar("P")
-PATIENCE = 1.0  # seconds between two looks at what was made, where nobody waits for each piece
 
 
 class Way(Generic[P]):
     """What the thread sees. left: nobody wants what is still to come."""
 
-    def __init__(self, at_once: bool) -> None:
+    def __init__(self) -> None:
         self.left = False
         self.pieces: deque[P] = deque()
-        self._at_once, self._told = at_once, False
-        self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._news, self._told = asyncio.get_running_loop(), asyncio.Event(), False
 
     def put(self, piece: P) -> None:
         self.pieces.append(piece)
-        if self._at_once and not self._told:  # pieces that come close together wake the loop once
+        if not self._told:  # pieces that come close together wake the loop once
             self._told = True
             self.in_loop(self.wake)
 
@@ -39,27 +37,22 @@ class Way(Generic[P]):
         self._news.set()
 
     async def news(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if self._at_once else PATIENCE):
-                await self._news.wait()
+        await self._news.wait()
         self._news.clear()
 
 
 async def carried(
     threads: Executor,
     work: Callable[[Way[P]], None],
-    *,
-    at_once: bool = True,
     freed: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[list[P], None]:
-    """What `work` puts on its way, those together that came together; then what it raised. at_once: each piece as it
-    comes; else many together, which spares the loop a wake a piece.
+    """What `work` puts on its way, those together that came together; then what it raised.
 
     Cancelled, it gives what was made until then, and ends. Closed, it does not wait: `work` ends when it sees `left`,
     and is dropped where it has not begun. freed: called in the loop when the thread is free again. Raises RuntimeError
     when `threads` is shut down.
     """
-    way: Way[P] = Way(at_once)
+    way: Way[P] = Way()
     try:
         job = threads.submit(work, way)
     except RuntimeError:

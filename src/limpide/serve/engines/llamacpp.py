@@ -1,25 +1,28 @@
-"""Requests to llama.cpp in this process, without HTTP: a thread each, which ends when the client leaves."""
+"""Requests to llama.cpp in this process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
-import httpx
 import numpy as np
 
-from limpide.core.errors import DataError, LimpideError
+from limpide.core.errors import LimpideError
 from limpide.models.llamacpp import MOST_EMBEDDED, LlamaEngine
 from limpide.serve.engines.carried import Way, carried
 from limpide.serve.engines.forms import Token, alternatives, completion_logprobs
 from limpide.serve.engines.patterns import check_patterns
 from limpide.serve.engines.protocol import Embedded, Gives
+from limpide.serve.engines.wire import Wire
 from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, ApiError
 
 WRITES: frozenset[Gives] = frozenset({"chat", "completion"})
 EMBEDS: frozenset[Gives] = frozenset({"embedding"})
-COUNTING = 8  # requests at once that count tokens
+Event = dict[str, Any]
+SHORT, SHORT_PROMPT = 32, 4096  # tokens, characters: an answer that is over before it would be worth ending
+COUNTING = 8  # requests at once that count tokens; each holds one of the SPARE_HTTP_THREADS of llama.cpp's server
 TOGETHER = 32  # texts embedded in one call: between two calls, a client that left is noticed
 # Counts in every event, for a client that leaves before the last one. Events while the prompt is read too: one that
 # leaves then is noticed at the next of them, not at the first token.
@@ -32,7 +35,13 @@ STREAMED = {
 
 
 class LlamaClient:
-    """Requests to a running `LlamaEngine`. Waiting for a free slot has no time limit: the client may leave."""
+    """Requests to a running `LlamaEngine`. Waiting for a free slot has no time limit: the client may leave.
+
+    Streams and short answers are asked of llama.cpp directly, without HTTP. A long whole answer is not: asked directly
+    it cannot be ended before its time, and as a stream it would wake every thread at each token, for nobody.
+    """
+
+    at_once = True
 
     def __init__(self, engine: LlamaEngine) -> None:
         self.gives: frozenset[Gives] = WRITES | EMBEDS if engine.embeds else WRITES
@@ -41,34 +50,34 @@ class LlamaClient:
         self.has_template = engine.has_template
         self._engine, self._closing = engine, False
         self._room = asyncio.Semaphore(engine.slots)
+        self._counting = asyncio.Semaphore(COUNTING)
         self._threads = ThreadPoolExecutor(engine.slots, "limpide-llamacpp")
-        self._counters = ThreadPoolExecutor(COUNTING, "limpide-counting")
+        self._wire = Wire(engine.url, engine.headers)
 
     async def close(self) -> None:
         """End the answers under way, at their next token."""
         self._closing = True
-        for threads in (self._threads, self._counters):
-            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await self._wire.close()
 
     async def count_chat(self, messages: Sequence[Mapping[str, str]]) -> int:
-        return await self._count(lambda: self._engine.count_chat(messages))
+        counted = await self._count("/v1/chat/completions/input_tokens", {"messages": list(messages)})
+        return int(counted["input_tokens"])
 
     async def count_text(self, text: str) -> int:
-        return await self._count(lambda: len(self._engine.tokenize(text, add_special=True)))
+        counted = await self._count("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+        return len(counted["tokens"])
 
-    async def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        asked = {**_asked(route, body), **STREAMED}
-
-        def work(way: Way[dict[str, Any]]) -> None:
-            def take(event: dict[str, Any]) -> bool:
-                if "prompt_progress" not in event:
-                    way.put(event)
-                return way.left or self._closing
-
-            self._engine.ask(route, asked, take)
-
+    async def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+        asked = _asked(route, body)
+        if body.get("stream"):
+            made = self._made(partial(self._ask, route, {**asked, **STREAMED}))
+        elif _is_short(asked):
+            made = self._made(partial(self._ask, route, asked))
+        else:
+            made = self._posted(route, asked)
         sent = 0  # characters of a raw prompt's answer
-        async with aclosing(self._made(work, at_once=bool(body.get("stream")))) as events:
+        async with aclosing(made) as events:
             async for event in events:
                 usage = event.pop("usage", None)
                 if event.get("choices"):
@@ -77,13 +86,23 @@ class LlamaClient:
                     yield {**event, "choices": [], "usage": usage}
                 sent += sum(len(choice.get("text") or "") for choice in event.get("choices", []))
 
+    def _ask(self, route: str, asked: Mapping[str, Any], way: Way[Event]) -> None:
+        """In a thread."""
+
+        def take(event: Event) -> bool:
+            if "prompt_progress" not in event:
+                way.put(event)
+            return way.left or self._closing
+
+        self._engine.ask(route, asked, take)
+
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Embedded:
         """The mean of the last hidden states of each text. A text may be `MOST_EMBEDDED` tokens long."""
         if "embedding" not in self.gives:
             raise ApiError(400, "This engine was opened without embeddings.", code="unsupported")
         inputs = [text if isinstance(text, str) else list(text) for text in texts]
 
-        def work(way: Way[dict[str, Any]]) -> None:
+        def work(way: Way[Event]) -> None:
             for start in range(0, len(inputs), TOGETHER):
                 if way.left or self._closing:
                     return
@@ -98,31 +117,38 @@ class LlamaClient:
                 tokens += int(part["usage"]["prompt_tokens"])
         return Embedded(np.array(vectors, np.float32), tokens)
 
-    async def _made(
-        self, work: Callable[[Way[dict[str, Any]]], None], *, at_once: bool = False
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def _made(self, work: Callable[[Way[Event]], None]) -> AsyncGenerator[Event, None]:
         """What llama.cpp tells in a thread. A slot is taken until that ends, which may be after this was closed."""
         await self._room.acquire()
         try:
-            told = carried(self._threads, work, at_once=at_once, freed=self._room.release)
-            async with aclosing(told):
+            async with aclosing(carried(self._threads, work, freed=self._room.release)) as told:
                 async for events in told:
                     for event in events:
-                        if "error" in event:
-                            raise _refused(event["error"])
-                        yield event
+                        yield _checked(event)
         except (LimpideError, RuntimeError) as error:
             raise _closed() from error
         if self._closing:
             raise _closed()
 
-    async def _count(self, count: Callable[[], int]) -> int:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._counters, count)
-        except DataError as error:
-            raise ApiError(400, f"The engine refused the request: {error.received}", code="engine_refused") from error
-        except (LimpideError, httpx.HTTPError, RuntimeError) as error:
-            raise _closed() from error
+    async def _posted(self, route: str, asked: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+        async with self._room:
+            yield await self._post(route, asked)
+
+    async def _count(self, route: str, body: Mapping[str, Any]) -> Event:
+        async with self._counting:
+            return await self._post(route, body)
+
+    async def _post(self, route: str, body: Mapping[str, Any]) -> Event:
+        if self._closing:
+            raise _closed()
+        return _checked(await self._wire.post(route, body))
+
+
+def _checked(event: Event) -> Event:
+    """Raises ApiError for a refusal."""
+    if "error" in event:
+        raise _refused(event["error"])
+    return event
 
 
 def _closed() -> ApiError:
@@ -157,10 +183,17 @@ def _asked(route: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
-def _given(event: dict[str, Any], body: Mapping[str, Any], sent: int) -> dict[str, Any]:
-    """An event with its log-probabilities in OpenAI's form. sent: characters of the events before it."""
+def _is_short(asked: Mapping[str, Any]) -> bool:
+    prompt = asked.get("messages", asked.get("prompt"))
+    return 0 < asked.get("max_tokens", 0) <= SHORT and len(str(prompt)) <= SHORT_PROMPT
+
+
+def _given(event: Event, body: Mapping[str, Any], sent: int) -> Event:
+    """An event, which may be a whole answer, as a chunk in OpenAI's form. sent: characters of the events before it."""
     count = alternatives(body)
     for choice in event.get("choices", []):
+        if "message" in choice:
+            choice["delta"] = choice.pop("message")
         if not choice.get("logprobs"):
             continue
         tokens = [{**token, "top_logprobs": token["top_logprobs"][:count]} for token in choice["logprobs"]["content"]]

@@ -21,6 +21,9 @@ class Embedded:
 class Engine(Protocol):
     """gives: what it can be asked for. context: tokens. control_tokens: spelled out, longest first.
 
+    at_once: whether a whole answer (a body without `stream`) comes in one event at its end, so that nobody can tell how
+    much was made before.
+
     Bodies are OpenAI's as llama.cpp's server reads them, with one field more, `adapter`: the name of an adapter of
     this engine, the base where it is absent. Events have the form of OpenAI's chunks. Every call may raise ApiError.
     """
@@ -29,6 +32,7 @@ class Engine(Protocol):
     context: int
     control_tokens: Sequence[str]
     has_template: bool
+    at_once: bool
 
     async def count_chat(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of a conversation as the model will read it."""
@@ -36,7 +40,8 @@ class Engine(Protocol):
     async def count_text(self, text: str) -> int: ...
 
     def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer as it is made, `usage` in the last event; without `stream` in the body, events may come together.
+        """The answer as it is made, `usage` in the last event.
+
         Closing the iterator stops the engine's work; cancelled, it may still give what was made until then."""
 
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Embedded:

@@ -48,6 +48,8 @@ class TransformersEngine:
     no library that keeps a model to a grammar is among the dependencies.
     """
 
+    at_once = False
+
     def __init__(self, opened: AdapterSet, threads: int | None = None) -> None:
         model = opened.model
         self.gives = FILLS if model.kind == "encoder" else WRITES

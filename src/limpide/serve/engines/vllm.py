@@ -64,6 +64,8 @@ class VllmEngine:
     and a message that spells one is not refused.
     """
 
+    at_once = False
+
     def __init__(self, url: str, headers: Mapping[str, str], facts: Facts) -> None:
         self.gives, self.context = facts.gives, facts.context
         self.control_tokens: Sequence[str] = facts.control_tokens

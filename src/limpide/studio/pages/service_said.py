@@ -39,7 +39,8 @@ def _told(visit: Visit, facts: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(facts.get("n_in"), int):
         yield visit.say("service.said.asked", facts["n_in"])
     if isinstance(facts.get("n_out"), int):
-        yield visit.say("service.said.answered", facts["n_out"])
+        exact = facts.get("n_out_exact", True)
+        yield visit.say("service.said.answered" if exact else "service.said.answered.at_most", facts["n_out"])
     if "finish" in facts:
         yield finish(visit, str(facts["finish"]))
     if "code" in facts:

@@ -15,7 +15,7 @@ from limpide.document.language import language
 from limpide.studio.pages.report import told_worse
 from limpide.studio.pages.report_figures import EVIDENCE, picture, style
 from limpide.studio.pages.report_numbers import items_page, measures_of, number
-from limpide.studio.pages.report_read import evidence_of, items_of, metric_of, reports, whole_report
+from limpide.studio.pages.report_read import evidence_of, items_of, metric_of, reports, unread, whole_report
 from limpide.studio.words import language as spoken_words
 
 LABEL = "domain.accuracy[slice=held_out]"
@@ -65,6 +65,16 @@ def test_a_shipped_run_without_its_release_is_shown(tmp_path: Path) -> None:
 
 def test_nothing_is_found_in_an_empty_folder(tmp_path: Path) -> None:
     assert reports(tmp_path) == []
+    assert unread(tmp_path) == []
+
+
+def test_evidence_that_cannot_be_read_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    kept(tmp_path / "releases" / "press-1.0.0")
+    old = kept(tmp_path / "releases" / "press-0.9.0")
+    (old / "evidence" / "evidence.json").write_text('{"schema": 0}')
+    (tmp_path / "releases" / "broken").mkdir()  # no evidence at all
+    assert [found.folder.name for found in reports(tmp_path)] == ["press-1.0.0"]
+    assert unread(tmp_path) == ["press-0.9.0"]
 
 
 def test_evidence_written_anew_is_read_anew(tmp_path: Path) -> None:

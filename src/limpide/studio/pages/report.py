@@ -19,7 +19,7 @@ from limpide.studio.frame import Page
 from limpide.studio.pages.about import asked_for, choice
 from limpide.studio.pages.report_figures import dress, evidence
 from limpide.studio.pages.report_numbers import became_worse
-from limpide.studio.pages.report_read import Reported, evidence_of, reports, whole_report
+from limpide.studio.pages.report_read import Reported, evidence_of, reports, unread, whole_report
 from limpide.studio.pages.report_suite import gates, suite
 from limpide.studio.visit import Visit
 
@@ -28,6 +28,8 @@ NAMED = 5  # quantities that became worse, by name in the verdict
 
 async def build(visit: Visit) -> None:
     found = await asyncio.to_thread(reports, visit.project.folder)
+    for name in await asyncio.to_thread(unread, visit.project.folder):
+        parts.notice("warning", visit.say("report.unread", name=name))
     if not found:
         parts.empty(visit.say("report.empty"), visit.say("report.empty.link"), "/run")
         return

@@ -38,15 +38,19 @@ class Reported:
 
 
 def reports(project: Path) -> list[Reported]:
-    """Releases of the folder, and runs that left documents but no release; the newest first.
-
-    What cannot be read is left out: the run that wrote it says so itself.
-    """
+    """Releases of the folder, and runs that left documents but no release; the newest first. Without those whose
+    evidence cannot be read: see `unread`."""
     made = [found for path in _folders(project / "releases", "*") if (found := _reported(path, release=True))]
     known = {found.title for found in made}
     others = (_reported(path, release=False) for path in _folders(project / ".limpide", "*/documents/*"))
     held = [found for found in others if found and not (found.verdict == "ship" and found.title in known)]
     return sorted([*made, *held], key=lambda found: (found.date, found.release), reverse=True)
+
+
+def unread(project: Path) -> list[str]:
+    """Names of releases that have evidence this version cannot read: another version wrote it, or it is damaged."""
+    folders = [path for path in _folders(project / "releases", "*") if (path / EVIDENCE).is_file()]
+    return [path.name for path in folders if _reported(path, release=True) is None]
 
 
 def evidence_of(found: Reported) -> Evidence:

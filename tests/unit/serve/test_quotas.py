@@ -78,6 +78,22 @@ def test_counts_are_exact_by_key_day_and_model(store: Store, ledger: Ledger, clo
     ]
 
 
+def test_counts_wait_for_others_and_a_hold_waits_for_nobody(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "GATHER", 3600.0)
+    ledger = Ledger(store, clock)
+    for _ in range(3):
+        ledger.settle(take(ledger, 10, FREE), 1, 2)
+    assert counted(store) == []
+    hold = asyncio.run(asyncio.wait_for(ledger.hold("k", "m", 10, Limits(tokens_per_day=100)), 60))
+    assert [row[3:] for row in counted(store)] == [(3, 3, 6)]  # in the transaction of the hold
+    ledger.settle(hold, 1, 1)
+    ledger.close()  # waits for nobody either
+    assert [row[3:] for row in counted(store)] == [(4, 4, 7)]
+    assert held(store) == []
+
+
 def test_the_longest_answer_is_held_and_the_rest_given_back(store: Store, ledger: Ledger) -> None:
     limits = Limits(tokens_per_day=100)
     first = take(ledger, 60, limits)

@@ -48,9 +48,8 @@ async def carried(
 ) -> AsyncGenerator[list[P], None]:
     """What `work` puts on its way, those together that came together; then what it raised.
 
-    Cancelled, it gives what was made until then, and ends. Closed, it does not wait: `work` ends when it sees `left`,
-    and is dropped where it has not begun. freed: called in the loop when the thread is free again. Raises RuntimeError
-    when `threads` is shut down.
+    Closed, it does not wait: `work` ends when it sees `left`, and is dropped where it has not begun. freed: called in
+    the loop when the thread is free again. Raises RuntimeError when `threads` is shut down.
     """
     way: Way[P] = Way()
     try:
@@ -71,11 +70,7 @@ async def carried(
             if way.pieces:
                 yield way.taken()
             if not done:
-                try:
-                    await way.news()
-                except asyncio.CancelledError:
-                    yield way.taken()
-                    raise
+                await way.news()
         if not job.cancelled():
             job.result()
     finally:

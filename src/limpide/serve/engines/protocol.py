@@ -40,9 +40,7 @@ class Engine(Protocol):
     async def count_text(self, text: str) -> int: ...
 
     def events(self, route: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer as it is made, `usage` in the last event.
-
-        Closing the iterator stops the engine's work; cancelled, it may still give what was made until then."""
+        """The answer as it is made, `usage` in the last event. Closing the iterator stops the engine's work."""
 
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Embedded:
         """A vector for each text, given as text or as token ids."""

@@ -9,8 +9,11 @@ from starlette.responses import Response
 from limpide.serve.openai_types import ApiError
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one each time
+
+
 def encode(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODER.encode(record).encode("utf-8", "replace")
 
 
 def json_reply(record: Mapping[str, Any], headers: Mapping[str, str] | None = None, status: int = 200) -> Response:

@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from limpide.serve.openai_types import ApiError
 
-
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one each time
 
 

@@ -189,6 +189,20 @@ def test_what_runs_at_shutdown_is_told_and_logged(
     assert engine.ended == 1
 
 
+def test_a_whole_answer_cut_off_by_a_shutdown_is_refused_in_openais_form(gate: Listening, engine: WordEngine) -> None:
+    gate.server.config.timeout_graceful_shutdown = SHORT
+    engine.words, engine.hold = ("word ",) * 10_000, 0.01
+    with connect(gate) as connection:
+        connection.sendall(request(json.dumps(HELLO).encode()))
+        until(lambda: engine.told > 0)
+        gate.server.should_exit = True
+        answer = said(connection)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b'"code":"shutdown"' in answer
+    assert b"x-content-type-options: nosniff" in answer
+    assert engine.ended == 1
+
+
 def test_another_process_stops_the_service(gate: Listening, engine: WordEngine, tmp_path: Path) -> None:
     engine.words, engine.hold = ("word ",) * 10_000, 0.01
     stop = [sys.executable, "-m", "limpide.cli.main", "stop", "--state", str(tmp_path), "--who", "A. Martin"]
@@ -199,11 +213,14 @@ def test_another_process_stops_the_service(gate: Listening, engine: WordEngine, 
         while b"wrong doses" not in (piece := connection.recv(65536)):
             assert piece
     assert httpx.post(f"{gate.url}{CHAT}", json=HELLO).status_code == 503
-    subprocess.run([*stop, "--resume"], check=True, capture_output=True, timeout=60)
+    subprocess.run([*stop, "--resume", "--why", "doses mended"], check=True, capture_output=True, timeout=60)
     engine.words = ("one",)
     assert httpx.post(f"{gate.url}{CHAT}", json=HELLO).status_code == 200
-    told = [(entry["event"], entry["who"]) for entry in logged(tmp_path) if entry["event"].startswith("operator.")]
-    assert told == [("operator.stop", "A. Martin"), ("operator.resume", "A. Martin")]
+    told = [entry for entry in logged(tmp_path) if entry["event"].startswith("operator.")]
+    assert [(entry["event"], entry["who"], entry["why"]) for entry in told] == [
+        ("operator.stop", "A. Martin", "wrong doses"),
+        ("operator.resume", "A. Martin", "doses mended"),
+    ]
 
 
 @pytest.fixture(scope="module")

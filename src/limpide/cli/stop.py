@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from limpide.cli.output import Json, print_json, progress
 from limpide.cli.state import STATE, State
@@ -27,7 +28,7 @@ def stop(
     who
         Name of the person who stops or resumes.
     why
-        The reason, which clients are told.
+        The reason, which clients are told; with --resume only the log is.
     resume
         Take the order back: the service answers again.
     heads
@@ -42,12 +43,10 @@ def stop(
     from limpide.serve.stop_switch import stop as order
 
     made = take_back(state, who) if resume else order(state, who, why)
+    said: dict[str, Any] = {"why": why} if why else {}
     try:  # after the deed: a log that cannot be written must not keep anybody from stopping
         with RequestLog(places(state, heads)) as log:
-            if resume:
-                log.append("operator.resume", who=who)
-            else:
-                log.append("operator.stop", who=who, why=why)
+            log.append("operator.resume" if resume else "operator.stop", who=who, **said)
     except LimpideError as error:
         progress(as_json).warn(f"the order is given, and could not be written in the request log: {error.what}")
     if as_json:

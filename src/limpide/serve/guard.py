@@ -4,6 +4,7 @@
 security headers; `Entrance` asks the stop switch and the doorkeeper. Each request is counted, whatever became of it.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -14,7 +15,7 @@ from limpide.serve.address import host_name, is_loopback
 from limpide.serve.openai_types import ApiError
 from limpide.serve.refused import AccessRefused
 from limpide.serve.replies import error_reply
-from limpide.serve.running import stopped_error
+from limpide.serve.running import shutting_down, stopped_error
 from limpide.serve.service import Service, of_access
 
 LARGEST_BODY = 8 * 2**20  # bytes: far more than any context holds
@@ -55,6 +56,10 @@ class Guard:
                 await self.app(scope, receive, guarded)
             else:
                 await error_reply(error)(scope, receive, guarded)
+        except asyncio.CancelledError:
+            if not status:
+                await error_reply(shutting_down())(scope, receive, guarded)
+            raise
         finally:
             seconds = time.perf_counter() - began
             self.service.metrics.request(route, status, seconds)

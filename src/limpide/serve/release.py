@@ -12,7 +12,7 @@ from limpide.models import cache
 from limpide.models.classifier import is_classifier
 from limpide.models.embedded import EMBEDDED
 from limpide.models.llamacpp import LlamaEngine
-from limpide.models.sources import Source, resolve
+from limpide.models.sources import Source, aliases, resolve
 from limpide.release.listing import SIGNATURE
 from limpide.release.verify import verify_folder
 from limpide.serve.seal import ABSENT, Seal, stamps
@@ -53,7 +53,12 @@ def choose(
     if unsigned and (named.is_file() or public_key is None):
         return _unsigned(named, progress, engine)
     if not named.exists():
-        raise MissingError("There is nothing to serve there.", received=named, expected="the folder of a release")
+        raise MissingError(
+            "There is nothing to serve there.",
+            received=named,
+            expected="the folder of a release; with --unsigned also a .gguf file, a model folder or a model's name",
+            remedy=f"limpide serve {named} --unsigned" if str(named) in aliases() else None,
+        )
     if named.is_file():
         raise UsageError(
             "A lone file carries no signature, so nobody vouches for it.",

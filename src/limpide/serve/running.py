@@ -29,6 +29,10 @@ def stopped_error(order: Stopped) -> ApiError:
     )
 
 
+def shutting_down() -> ApiError:
+    return ApiError(503, "The server is shutting down.", code="shutdown", retry_after=5)
+
+
 class Running:
     """Runs work for clients. `order` is the stop order in force, None while the service answers."""
 

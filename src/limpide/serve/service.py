@@ -128,6 +128,7 @@ class Exchange:
         self.id = uuid.uuid4().hex
         self.prompt_tokens, self.answer_tokens = prompt_tokens, 0
         self.exact = True
+        self.limit: int | None = None  # tokens its answer may have, where the request says
         self.finish: str | None = None
         self._texts: list[str] = []
         self._started = time.perf_counter()
@@ -135,6 +136,7 @@ class Exchange:
 
     def accept(self, route: str, body: Mapping[str, Any], prompt: str) -> None:
         """Write that the request was accepted. Raises ApiError (503), with the quota given back."""
+        self.limit = body.get("max_tokens")
         try:
             self.service.write(
                 "accept",
@@ -187,12 +189,13 @@ class Exchange:
 
     async def left(self, finish: str, count: Callable[[], Awaitable[int]], *, whole: bool = False) -> None:
         """The client left: what was made until then counts as its answer. count: the prompt's tokens. whole: the answer
-        was to come in one piece; of an engine that tells it at once, all that was held back counts. Never raises."""
+        was to come in one piece; of an engine that tells it at once, the longest it could be counts. Never raises."""
         if self.prompt_tokens is None:
             with suppress(ApiError):
                 self.prompt_tokens = await count()
         if whole and self.offered.engine.at_once:
-            self.answer_tokens, self.exact = max(0, self.hold.tokens - (self.prompt_tokens or 0)), False
+            most = max(0, self.hold.tokens - (self.prompt_tokens or 0))
+            self.answer_tokens, self.exact = most if self.limit is None else min(most, self.limit), False
         try:
             self.answered(finish)
         except ApiError:

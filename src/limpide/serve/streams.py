@@ -17,7 +17,7 @@ from limpide.serve.connections import abort
 from limpide.serve.marks import mark_headers
 from limpide.serve.openai_types import ApiError
 from limpide.serve.replies import error_reply, sse_line
-from limpide.serve.running import ClientLeft, ClientStalled
+from limpide.serve.running import ClientLeft, ClientStalled, shutting_down
 from limpide.serve.service import Exchange
 
 STALL_SECONDS = 60.0  # a client that takes nothing for so long has left
@@ -51,8 +51,7 @@ class EventStream(Response):
         except ApiError as error:
             await self._send_error(error, scope, receive, send)
         except asyncio.CancelledError:
-            ending = ApiError(503, "The server is shutting down.", code="shutdown", retry_after=5)
-            await self._send_error(ending, scope, receive, send)
+            await self._send_error(shutting_down(), scope, receive, send)
             raise
         finally:
             service.metrics.streams.dec()

@@ -148,6 +148,16 @@ def test_an_engine_elsewhere_needs_its_address(tmp_path: Path) -> None:
             serve_releases([tmp_path], port=0, settings=settings)
 
 
+def test_an_unsigned_model_named_without_saying_so(tmp_path: Path) -> None:
+    def remedy(name: str) -> str | None:
+        with pytest.raises(UsageError, match="nothing to serve") as caught:
+            serve_releases([Path(name)], port=0, settings=ServeSettings(state=tmp_path / "state"))
+        return caught.value.remedy
+
+    assert remedy("smollm2-135m-instruct") == "limpide serve smollm2-135m-instruct --unsigned"
+    assert remedy("no-such-folder") is None
+
+
 def test_an_address_for_others_needs_a_key_that_opens(tmp_path: Path) -> None:
     from limpide.serve.access import create, revoke
     from limpide.serve.store import DATABASE, open_store

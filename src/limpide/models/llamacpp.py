@@ -27,7 +27,7 @@ PING_SECONDS = 1  # an answer being streamed notices within this time that the e
 CONTROL = 3  # llama.cpp's type of tokens that structure a conversation
 CALL_SECONDS = 600.0
 MOST_EMBEDDED = 512  # tokens of a text read at once, as an embedding needs; llama.cpp's own default
-SPARE_HTTP_THREADS = 24  # beyond two a slot: each request that waits, and each idle connection, holds one
+SPARE_HTTP_THREADS = 24  # beyond two a slot: each request being counted, and each idle connection, holds one
 
 
 class LlamaEngine:

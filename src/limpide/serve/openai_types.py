@@ -121,7 +121,7 @@ class StreamOptions(BaseModel):
 class JsonSchema(BaseModel):
     """An answer's form. strict makes no difference: the answer keeps to as much of the schema as the engine makes a
     grammar of (types, properties, enum, const, lengths, numbers of items; llama.cpp knows no `uniqueItems`, `not`,
-    `if`, `multipleOf` or `patternProperties`). A pattern that llama.cpp would drop is refused: `engines.patterns`."""
+    `if`, `multipleOf` or `patternProperties`). What llama.cpp would drop in silence is refused: `engines.schemas`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str = Field(pattern=r"^[\w-]{1,64}$")

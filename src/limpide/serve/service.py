@@ -191,9 +191,14 @@ class Exchange:
         """The client left: what was made until then counts as its answer. count: the prompt's tokens. whole: the answer
         was to come in one piece; of an engine that tells it at once, the longest it could be counts. Never raises."""
         if self.prompt_tokens is None:
-            with suppress(ApiError):
+            try:
                 self.prompt_tokens = await count()
-        if whole and self.offered.engine.at_once:
+            except ApiError:
+                pass
+            except asyncio.CancelledError:
+                self.failed("shutdown")
+                raise
+        if whole and self.offered.engine.at_once and self.finish is None:
             most = max(0, self.hold.tokens - (self.prompt_tokens or 0))
             self.answer_tokens, self.exact = most if self.limit is None else min(most, self.limit), False
         try:

@@ -194,6 +194,30 @@ def test_an_answer_put_together_is_the_one_llama_cpp_gives_at_once(
             assert all(a["logprob"] == pytest.approx(b["logprob"], abs=1e-3) for a, b in alternatives)
 
 
+def test_a_schema_that_nothing_meets_does_not_reach_the_engine(opened: LlamaEngine) -> None:
+    """llama.cpp would make a grammar of it until the memory is full."""
+    schema = {"type": "object", "properties": {"a": {"type": "array", "minItems": 5, "maxItems": 2}}}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    with pytest.raises(ApiError) as caught:
+        ask(opened, response_format=form)
+    assert (caught.value.status, caught.value.code) == (400, "unsupported_schema")
+
+
+def test_leaving_a_long_whole_answer_frees_its_slot(opened: LlamaEngine) -> None:
+    async def run() -> dict[str, Any]:
+        async with client_of(opened) as client:
+            body = {**BODIES[CHAT_ROUTE], "max_tokens": 200, "temperature": 1.0, "seed": 1}
+            left = asyncio.create_task(whole(client.events(CHAT_ROUTE, body)))
+            await asyncio.sleep(0.005)
+            left.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await left
+            return await whole(client.events(CHAT_ROUTE, {**BODIES[CHAT_ROUTE], "max_tokens": 60}))
+
+    answer = asyncio.run(asyncio.wait_for(run(), 60))
+    assert answer["usage"]["completion_tokens"] > 0
+
+
 def test_leaving_frees_the_slot(opened: LlamaEngine) -> None:
     async def run() -> tuple[int, dict[str, Any]]:
         seen = 0

@@ -41,6 +41,13 @@ async def leaves() -> dict[str, str]:
     return {"type": "http.disconnect"}
 
 
+def cancellings() -> int:
+    """Of the task this runs in, those not taken back."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
+
+
 class Work:
     """For ever, until it is cancelled; ended: whether it could tidy up."""
 
@@ -59,7 +66,8 @@ def test_a_client_that_leaves_ends_its_work_and_nothing_else() -> None:
         work = Work()
         with pytest.raises(ClientLeft):
             await Running().run(leaves, work.run())
-        await asyncio.sleep(0.02)  # no cancelling is left over
+        assert cancellings() == 0
+        await asyncio.sleep(0.02)
         return work.ended
 
     assert asyncio.run(run())
@@ -86,11 +94,25 @@ def test_a_client_that_leaves_as_the_order_to_stop_comes_is_told_once() -> None:
         with pytest.raises((ApiError, ClientLeft)):
             await running.run(leaves, Work().run())
         await asyncio.sleep(0.02)
+        assert cancellings() == 0
 
     asyncio.run(run())
 
 
-def test_an_answer_that_comes_as_its_client_leaves_is_an_answer() -> None:
+def test_a_shutdown_in_the_moment_of_the_order_to_stop_is_a_shutdown() -> None:
+    async def run() -> None:
+        running = Running()
+        task = asyncio.create_task(running.run(stays, Work().run()))
+        await asyncio.sleep(0.005)
+        running.halt(Stopped("A. Martin", "wrong doses", 0.0))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_comes_as_its_client_leaves_cancels_nothing_after_it() -> None:
     async def run() -> list[str]:
         async def work() -> str:
             await asyncio.sleep(0)

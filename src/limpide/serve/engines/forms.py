@@ -62,16 +62,16 @@ class Form:
         return [{**chunk, "timings": so_far} for chunk in made]
 
     def closing(self, written: int) -> dict[str, Any]:
-        return {**self._record(".chunk"), "choices": [], "usage": self._usage(written)}
+        return {**self._record(), "choices": [], "usage": self._usage(written)}
 
     def _chunk(self, choice: dict[str, Any], finish: str | None) -> dict[str, Any]:
         return {
-            **self._record(".chunk"),
+            **self._record(),
             "choices": [{"index": 0, "logprobs": None, **choice, "finish_reason": finish}],
         }
 
-    def _record(self, part: str) -> dict[str, Any]:
-        kind = f"chat.completion{part}" if self.is_chat else "text_completion"
+    def _record(self) -> dict[str, Any]:
+        kind = "chat.completion.chunk" if self.is_chat else "text_completion"
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
     def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:

@@ -13,17 +13,17 @@ from limpide.core.errors import LimpideError
 from limpide.models.llamacpp import MOST_EMBEDDED, LlamaEngine
 from limpide.serve.engines.carried import Way, carried
 from limpide.serve.engines.forms import Token, alternatives, completion_logprobs
-from limpide.serve.engines.patterns import check_patterns
 from limpide.serve.engines.protocol import Embedded, Gives
+from limpide.serve.engines.schemas import check_schema
 from limpide.serve.engines.wire import Wire
 from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, ApiError
 
 WRITES: frozenset[Gives] = frozenset({"chat", "completion"})
 EMBEDS: frozenset[Gives] = frozenset({"embedding"})
 Event = dict[str, Any]
-SHORT, SHORT_PROMPT = 32, 4096  # tokens, characters: an answer that is over before it would be worth ending
+SHORT, SHORT_PROMPT = 32, 1024  # tokens, characters: an answer that is over before it would be worth ending
 COUNTING = 8  # requests at once that count tokens; each holds one of the SPARE_HTTP_THREADS of llama.cpp's server
-TOGETHER = 32  # texts embedded in one call: between two calls, a client that left is noticed
+TOGETHER = 8  # texts embedded in one call: between two calls, a client that left is noticed
 # Counts in every event, for a client that leaves before the last one. Events while the prompt is read too: one that
 # leaves then is noticed at the next of them, not at the first token.
 STREAMED = {
@@ -176,7 +176,7 @@ def _asked(route: str, body: Mapping[str, Any]) -> dict[str, Any]:
     if route == COMPLETION_ROUTE and body.get("response_format") not in (None, {"type": "text"}):
         message = f"llama.cpp gives an answer a form only in a conversation, at {CHAT_ROUTE}."
         raise ApiError(400, message, code="unsupported", param="response_format")
-    check_patterns((body.get("response_format") or {}).get("json_schema", {}).get("schema", {}))
+    check_schema((body.get("response_format") or {}).get("json_schema", {}).get("schema", {}))
     count = alternatives(body)
     if count is not None:  # with 0 alternatives llama.cpp would leave out the log-probabilities altogether
         asked["top_logprobs" if route == CHAT_ROUTE else "logprobs"] = max(1, count)

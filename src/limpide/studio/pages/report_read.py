@@ -39,7 +39,7 @@ class Reported:
 
 def reports(project: Path) -> list[Reported]:
     """Releases of the folder, and runs that left documents but no release; the newest first. Without those whose
-    evidence cannot be read: see `unread`."""
+    evidence cannot be read: of releases, see `unread`; of a run, it says so itself."""
     made = [found for path in _folders(project / "releases", "*") if (found := _reported(path, release=True))]
     known = {found.title for found in made}
     others = (_reported(path, release=False) for path in _folders(project / ".limpide", "*/documents/*"))

@@ -1,6 +1,6 @@
 """What stands out in an explanation: words, layers, places and parts; and how its texts are quoted in a sentence."""
 
-import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -166,8 +166,8 @@ def ordinal(nth: int, spoken: Language) -> str:
 
 def signed(word: Weight, spoken: Language) -> str:
     """The share of a word with its sign: +12% for the answer, −12% against it."""
-    mark = "+" if word.value > 0 and word.share else ""
-    return mark + share(math.copysign(word.share, word.value), spoken)
+    sign = ("+" if word.value > 0 else "−") if word.share else ""
+    return re.sub(r"(?=\d)", sign, share(word.share, spoken), count=1)  # > +99%
 
 
 def share(value: float, spoken: Language) -> str:

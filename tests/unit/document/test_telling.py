@@ -9,7 +9,18 @@ from explanation_sample import attribution, bare, chance, comparison, explanatio
 from limpide.document import telling
 from limpide.document.language import language
 from limpide.document.telling import changes, findings, not_said, paragraph
-from limpide.document.weighed import ahead_from, best_parts, clip, is_mark, ordinal, strongest, unsettled, weights
+from limpide.document.weighed import (
+    Weight,
+    ahead_from,
+    best_parts,
+    clip,
+    is_mark,
+    ordinal,
+    signed,
+    strongest,
+    unsettled,
+    weights,
+)
 
 
 def plain(text: str) -> str:
@@ -293,3 +304,19 @@ def test_ordinals() -> None:
         "1st", "2nd", "3rd", "4th", "11th", "21st", "112th",
     ]  # fmt: skip
     assert [ordinal(n, language("fr")) for n in (1, 2, 21)] == ["1er", "2e", "21e"]
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "words"),
+    [
+        (2.0, 0.12, "+12%"),
+        (-2.0, 0.12, "−12%"),
+        (2.0, 0.999, ">\u202f+99%"),
+        (-2.0, 0.999, ">\u202f−99%"),
+        (2.0, 0.001, "<\u202f+1%"),
+        (0.0, 0.0, "0%"),
+        (2.0, 1.0, "+100%"),
+    ],
+)
+def test_a_share_has_its_sign_beside_its_number(value: float, share: float, words: str) -> None:
+    assert signed(Weight("a", "prompt", value, share), language("en")) == words

@@ -176,5 +176,9 @@ def test_the_verdict_names_what_got_worse_and_what_no_gate_watched() -> None:
     alone = sample.model_copy(update={"changes": (first, *calm), "gates": tuple(gates)})
     worse, unwatched = told_worse(visit, alone)
     assert worse.startswith("Parmi ce qui a été mesuré, un chiffre est pire")
-    assert unwatched.startswith("Aucun contrôle ne surveillait ce chiffre")
+    assert unwatched == "Aucun contrôle ne le surveillait."
+    both = tuple(c.model_copy(update={"verdict": "worse"}) for c in sample.changes if c.name == "domain.exact")
+    both += (first,)
+    _, named = told_worse(visit, sample.model_copy(update={"changes": both}))  # one of the two has a gate
+    assert named.startswith("Aucun contrôle ne surveillait ce chiffre")
     assert told_worse(visit, sample.model_copy(update={"changes": tuple(calm)})) == []

@@ -86,11 +86,11 @@ def told_worse(visit: Visit, record: Evidence) -> list[str]:
         with suppress(RecipeError):  # a rule of another version
             watched.append(parse_gate(gate.rule).metric)
     unseen = [c for c in worse if not any(matches(metric, c.name, c.group) for metric in watched)]
-    return [
-        visit.say(f"report.{key}", len(found), what=named(visit, found))
-        for key, found in (("worse", worse), ("unwatched", unseen))
-        if found
-    ]
+    said = [visit.say("report.worse", len(worse), what=named(visit, worse))] if worse else []
+    if unseen:
+        key = "report.unwatched.none" if len(unseen) == len(worse) else "report.unwatched"
+        said.append(visit.say(key, len(unseen), what=named(visit, unseen)))
+    return said
 
 
 def named(visit: Visit, found: Sequence[Change]) -> str:

@@ -124,11 +124,24 @@ def test_vectors_have_length_one_in_the_order_given(opened: LlamaEngine) -> None
     assert embed(opened, [[7, 8]]).vectors[0] == pytest.approx(found.vectors[1], abs=1e-5)
 
 
-@pytest.mark.parametrize(("texts", "code"), [(["word " * 80], "context_length_exceeded"), ([""], "engine_refused")])
-def test_texts_that_have_no_vector(opened: LlamaEngine, texts: list[str], code: str) -> None:
+@pytest.mark.parametrize(
+    ("texts", "code"),
+    [
+        (["word " * 80], "context_length_exceeded"),
+        ([[5] * 257], "context_length_exceeded"),
+        (["short", "word " * 80], "context_length_exceeded"),
+        ([""], "engine_refused"),
+    ],
+)
+def test_texts_that_have_no_vector(
+    opened: LlamaEngine, texts: list[str], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, whole_one = [], opened.embed
+    monkeypatch.setattr(opened, "embed", lambda body: computed.append(body) or whole_one(body))
     with pytest.raises(ApiError) as caught:
         embed(opened, texts)
     assert (caught.value.status, caught.value.code) == (400, code)
+    assert bool(computed) is (code == "engine_refused")
 
 
 def test_giving_vectors_changes_no_answer(opened: LlamaEngine) -> None:

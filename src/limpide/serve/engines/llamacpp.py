@@ -16,6 +16,7 @@ from limpide.serve.engines.forms import Token, alternatives, completion_logprobs
 from limpide.serve.engines.protocol import Embedded, Gives
 from limpide.serve.engines.schemas import check_schema
 from limpide.serve.engines.wire import Wire
+from limpide.serve.lengths import bound_of
 from limpide.serve.openai_types import CHAT_ROUTE, COMPLETION_ROUTE, ApiError
 
 WRITES: frozenset[Gives] = frozenset({"chat", "completion"})
@@ -100,6 +101,8 @@ class LlamaClient:
         """The mean of the last hidden states of each text. A text may be `MOST_EMBEDDED` tokens long."""
         if "embedding" not in self.gives:
             raise ApiError(400, "This engine was opened without embeddings.", code="unsupported")
+        for text in texts:  # before any is computed, as nobody is charged for a request that is refused
+            await self._check_length(text)
         inputs = [text if isinstance(text, str) else list(text) for text in texts]
 
         def work(way: Way[Event]) -> None:
@@ -116,6 +119,15 @@ class LlamaClient:
                 vectors += [row["embedding"] for row in rows]
                 tokens += int(part["usage"]["prompt_tokens"])
         return Embedded(np.array(vectors, np.float32), tokens)
+
+    async def _check_length(self, text: str | Sequence[int]) -> None:
+        most = min(MOST_EMBEDDED, self.context)
+        bound = bound_of(text) if isinstance(text, str) else len(text)
+        if bound is not None and bound > most:
+            tokens = await self.count_text(text) if isinstance(text, str) else bound
+            if tokens > most:
+                message = f"A text has {tokens} tokens, and this engine reads {most} at once for an embedding."
+                raise ApiError(400, message, code="context_length_exceeded", param="input")
 
     async def _made(self, work: Callable[[Way[Event]], None]) -> AsyncGenerator[Event, None]:
         """What llama.cpp tells in a thread. A slot is taken until that ends, which may be after this was closed."""
@@ -158,10 +170,6 @@ def _closed() -> ApiError:
 def _refused(fault: Mapping[str, Any]) -> ApiError:
     """The engine's refusal. Its message speaks of the request's form, or of the template; it does not quote it."""
     said = str(fault.get("message"))
-    if "too large to process" in said:
-        message = f"A text is longer than what this engine reads at once for an embedding: {MOST_EMBEDDED} tokens, or "
-        message += "the context where that is shorter."
-        return ApiError(400, message, code="context_length_exceeded", param="input")
     if int(fault.get("code") or 500) < 500:
         return ApiError(400, f"The engine refused the request: {said}", code="engine_refused")
     return ApiError(502, f"The engine failed: {said}", code="engine_error")

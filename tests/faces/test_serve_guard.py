@@ -213,12 +213,15 @@ def test_another_process_stops_the_service(gate: Listening, engine: WordEngine, 
         while b"wrong doses" not in (piece := connection.recv(65536)):
             assert piece
     assert httpx.post(f"{gate.url}{CHAT}", json=HELLO).status_code == 503
+    again = subprocess.run([*stop, "--why", "again"], check=True, capture_output=True, text=True, timeout=60)
+    assert "stopped already, by A. Martin: wrong doses" in again.stdout
     subprocess.run([*stop, "--resume", "--why", "doses mended"], check=True, capture_output=True, timeout=60)
     engine.words = ("one",)
     assert httpx.post(f"{gate.url}{CHAT}", json=HELLO).status_code == 200
     told = [entry for entry in logged(tmp_path) if entry["event"].startswith("operator.")]
     assert [(entry["event"], entry["who"], entry["why"]) for entry in told] == [
         ("operator.stop", "A. Martin", "wrong doses"),
+        ("operator.stop", "A. Martin", "again"),
         ("operator.resume", "A. Martin", "doses mended"),
     ]
 

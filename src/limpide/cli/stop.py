@@ -41,7 +41,9 @@ def stop(
     from limpide.serve.request_log.writer import RequestLog
     from limpide.serve.stop_switch import resume as take_back
     from limpide.serve.stop_switch import stop as order
+    from limpide.serve.stop_switch import stopped
 
+    before = stopped(state)
     made = take_back(state, who) if resume else order(state, who, why)
     said: dict[str, Any] = {"why": why} if why else {}
     try:  # after the deed: a log that cannot be written must not keep anybody from stopping
@@ -54,4 +56,6 @@ def stop(
     elif resume:
         print("The service answers again." if made is not None else "The service was not stopped.")
     else:
+        if before is not None:
+            print(f"It was stopped already, by {before.who}: {before.why}. This order replaces that one.")
         print(f"Stopped. To answer again: limpide stop --resume --who {quote(who)}")

@@ -205,7 +205,10 @@ class Editor:
         with self.listed:
             for fault in self.faults[:LISTED]:
                 with parts.word("li", ""):
-                    if fault.at:
+                    title = self.fields.title(fault)
+                    if title:
+                        parts.word("span", title).classes("strong")
+                    elif fault.at:
                         parts.word("code", fault.at).classes("small")
                     parts.word("span", said(visit, fault))
         may = visit.may("change")

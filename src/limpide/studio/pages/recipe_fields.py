@@ -89,6 +89,10 @@ class Fields:
         for slot in self.slots:
             slot.tell(self.visit, faults)
 
+    def title(self, fault: Fault) -> str:
+        """The name of the field that a fault is of; '' where the page has none."""
+        return next((slot.title for slot in self.slots if beside(slot.path, (fault,))), "")
+
     def put(self, path: str, value: Any, *, usual: Any = MISSING) -> None:
         """Write a setting; its usual value is written by leaving it out."""
         if value is MISSING or (usual is not MISSING and value == usual):

@@ -7,7 +7,14 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from limpide.serve.openai_types import ApiError
+
 P = TypeVar("P")
+
+
+def closed() -> ApiError:
+    """What an engine answers whose threads were shut down."""
+    return ApiError(503, "The engine is closed.", code="engine_closed")
 
 
 class Way(Generic[P]):

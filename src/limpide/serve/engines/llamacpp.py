@@ -11,7 +11,7 @@ import numpy as np
 
 from limpide.core.errors import LimpideError
 from limpide.models.llamacpp import MOST_EMBEDDED, LlamaEngine
-from limpide.serve.engines.carried import Way, carried
+from limpide.serve.engines.carried import Way, carried, closed
 from limpide.serve.engines.forms import Token, alternatives, completion_logprobs
 from limpide.serve.engines.protocol import Embedded, Gives
 from limpide.serve.engines.schemas import check_schema
@@ -138,9 +138,9 @@ class LlamaClient:
                     for event in events:
                         yield _checked(event)
         except (LimpideError, RuntimeError) as error:
-            raise _closed() from error
+            raise closed() from error
         if self._closing:
-            raise _closed()
+            raise closed()
 
     async def _posted(self, route: str, asked: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         async with self._room:
@@ -152,7 +152,7 @@ class LlamaClient:
 
     async def _post(self, route: str, body: Mapping[str, Any]) -> Event:
         if self._closing:
-            raise _closed()
+            raise closed()
         return _checked(await self._wire.post(route, body))
 
 
@@ -161,10 +161,6 @@ def _checked(event: Event) -> Event:
     if "error" in event:
         raise _refused(event["error"])
     return event
-
-
-def _closed() -> ApiError:
-    return ApiError(503, "The engine is closed.", code="engine_closed")
 
 
 def _refused(fault: Mapping[str, Any]) -> ApiError:

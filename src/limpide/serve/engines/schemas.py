@@ -4,6 +4,7 @@ What it would drop in silence, or never come to an end with, is refused here: a 
 that nothing meets. Of `minItems` 5 with `maxItems` 2 it makes a grammar until the memory is full.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,34 +30,26 @@ def check_schema(form: Mapping[str, Any]) -> None:
                 f"{MOST_REPEATED} times in all. \\d is written [0-9].",
             )
         for least, most in LIMITS:
-            low, high = _least(one, least), _most(one, most)
-            if low is not None and high is not None and low > high:
+            low, high = _limits(one, least, most)
+            if low > high:
                 raise _refused("unsupported_schema", f"Nothing meets '{_at(place, least)}' and '{most}' of the schema.")
         for name in ("minLength", "minItems"):
-            if (_number(one, name) or 0) > LARGEST_LEAST:
+            if _number(one, name, 0) > LARGEST_LEAST:
                 raise _refused("unsupported_schema", f"'{_at(place, name)}' of the schema is over {LARGEST_LEAST}.")
 
 
-def _least(one: Mapping[str, Any], name: str) -> float | None:
-    """The lower limit; of whole numbers, what `exclusiveMinimum` leaves too."""
-    given = [_number(one, name)]
-    if name == "minimum" and one.get("type") == "integer":
-        above = _number(one, "exclusiveMinimum")
-        given.append(None if above is None else above + 1)
-    return max((value for value in given if value is not None), default=None)
+def _limits(one: Mapping[str, Any], least: str, most: str) -> tuple[float, float]:
+    """Of a whole number, with what its exclusive limits leave."""
+    lows, highs = [_number(one, least, -math.inf)], [_number(one, most, math.inf)]
+    if least == "minimum" and one.get("type") == "integer":
+        lows.append(_number(one, "exclusiveMinimum", -math.inf) + 1)
+        highs.append(_number(one, "exclusiveMaximum", math.inf) - 1)
+    return max(lows), min(highs)
 
 
-def _most(one: Mapping[str, Any], name: str) -> float | None:
-    given = [_number(one, name)]
-    if name == "maximum" and one.get("type") == "integer":
-        below = _number(one, "exclusiveMaximum")
-        given.append(None if below is None else below - 1)
-    return min((value for value in given if value is not None), default=None)
-
-
-def _number(one: Mapping[str, Any], name: str) -> float | None:
+def _number(one: Mapping[str, Any], name: str, absent: float) -> float:
     value = one.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else absent
 
 
 def _objects(form: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

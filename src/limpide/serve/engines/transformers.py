@@ -19,7 +19,7 @@ from limpide.core.errors import LimpideError, UsageError
 from limpide.models.adapter_set import AdapterSet, open_adapter_set
 from limpide.models.stream import Chosen, write
 from limpide.models.vectors import text_vectors
-from limpide.serve.engines.carried import Way, carried
+from limpide.serve.engines.carried import Way, carried, closed
 from limpide.serve.engines.forms import Form, Piece
 from limpide.serve.engines.protocol import Embedded, Engine, Gives
 from limpide.serve.engines.reading import Reader, Wanted
@@ -101,7 +101,7 @@ class TransformersEngine:
         finally:
             left.set()
         if self._closing.is_set():
-            raise _closed()
+            raise closed()
         return Embedded(vectors, sum(map(len, ids)))
 
     async def _pieces(self, wanted: Wanted) -> AsyncGenerator[Piece, None]:
@@ -116,15 +116,15 @@ class TransformersEngine:
         except LimpideError as error:
             raise ApiError(400, error.what, code="engine_refused") from error
         except (RuntimeError, MemoryError) as error:
-            raise (_closed() if self._closing.is_set() else _failed()) from error
+            raise (closed() if self._closing.is_set() else _failed()) from error
         if not finished:
-            raise _closed()
+            raise closed()
 
     def _submit(self, work: Callable[..., T], *arguments: Any) -> "Future[T]":
         try:
             return self._worker.submit(work, *arguments)
         except RuntimeError as error:  # shut down
-            raise _closed() from error
+            raise closed() from error
 
     def _work(self, wanted: Wanted, way: Way[Piece]) -> None:
         """In the worker thread: answer `wanted`, each piece told as soon as it is certain."""
@@ -162,7 +162,3 @@ def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
 
 def _failed() -> ApiError:
     return ApiError(502, "The engine failed in the middle of the answer.", code="engine_error")
-
-
-def _closed() -> ApiError:
-    return ApiError(503, "The engine is closed.", code="engine_closed")
